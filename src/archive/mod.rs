@@ -1,0 +1,1 @@
+//! A directory as a tar stream and back. Never unpacks outside its destination; which directory and why is not its affair.

@@ -1,0 +1,13 @@
+//! WHAT happened: the handle a use case holds while it works, how work can end, how far it is.
+//!
+//! Opening and closing executions belongs to `queue`; reading their history belongs here.
+
+mod lease;
+mod outcome;
+mod progress;
+
+pub use self::{
+    lease::{Lease, LeaseLost, LeaseSeat, Recheck},
+    outcome::{Effects, Outcome, Warning},
+    progress::{Phase, Progress},
+};

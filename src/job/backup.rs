@@ -1,0 +1,19 @@
+//! The payload of a Backup job.
+
+use serde::{Deserialize, Serialize};
+
+use super::Subject;
+
+/// Make one backup of a subject on every required storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// `database:…` or `source:…`.
+    pub subject: Subject,
+    /// A note that people read in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Pinned backups are never pruned.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pin: bool,
+}

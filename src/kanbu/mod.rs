@@ -1,0 +1,1 @@
+//! Everything Kanbu-shaped: its names and its environment. Without this folder the product must still be sound.

@@ -1,0 +1,1 @@
+//! Speaking to the protected PostgreSQL: client tools, processes, containers, server facts. Knows none of our own tables.

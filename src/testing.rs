@@ -1,0 +1,1 @@
+//! Private servers, worlds, signals and clocks for the tests (feature `testing`).
