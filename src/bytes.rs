@@ -22,15 +22,16 @@ impl fmt::Display for ByteSize {
         if self.0 < 1024 {
             return f.pad(&format!("{} B", self.0));
         }
-        let mut tenths = u128::from(self.0) * 10;
+        let mut divisor = 1_u128;
         let mut unit = "B";
         for next in UNITS {
-            if tenths < 10_240 {
+            if u128::from(self.0) < divisor * 1024 {
                 break;
             }
-            tenths = tenths.div_ceil(1024);
+            divisor *= 1024;
             unit = next;
         }
+        let tenths = (u128::from(self.0) * 10 + divisor / 2) / divisor;
         f.pad(&format!("{}.{} {unit}", tenths / 10, tenths % 10))
     }
 }
@@ -44,7 +45,7 @@ mod tests {
         assert_eq!(ByteSize(0).to_string(), "0 B");
         assert_eq!(ByteSize(1023).to_string(), "1023 B");
         assert_eq!(ByteSize(1024).to_string(), "1.0 KiB");
-        assert_eq!(ByteSize(52_638_515).to_string(), "50.3 MiB");
+        assert_eq!(ByteSize(52_638_515).to_string(), "50.2 MiB");
         assert_eq!(ByteSize(u64::MAX).to_string(), "16.0 EiB");
     }
 
