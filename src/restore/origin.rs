@@ -1,0 +1,66 @@
+//! The bytes a restore reads, and what must be true of them.
+
+use super::RestoreError;
+use crate::{
+    catalog::{self, ArtifactView, Content, CopyState, Manifest},
+    control::ControlDb,
+    fault::Failure,
+    id::ArtifactId,
+    pipeline::{Expected, Input},
+    storage::Storage,
+};
+
+/// One copy of a backup, or a file that somebody brought.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub input: Input,
+    pub expected: Expected,
+    pub content: Content,
+    /// The major version of the server that was dumped, where it is known.
+    pub server_version: Option<String>,
+}
+
+impl Origin {
+    /// The first good copy of a listed backup, on `storage` if one is named.
+    pub async fn of_artifact(
+        id: ArtifactId,
+        wanted: Option<&str>,
+        storages: &[Storage],
+        catalog: &ControlDb,
+    ) -> Result<Self, Failure> {
+        let artifact = catalog::get(catalog, id).await?.ok_or(RestoreError::NotFound(id))?;
+        let no_copy = || RestoreError::NoCopy { artifact: id, storage: wanted.map(str::to_owned) };
+        let storage = good_copies(&artifact)
+            .filter(|name| wanted.is_none_or(|wanted| *name == wanted))
+            .find_map(|name| storages.iter().find(|storage| storage.name().as_str() == name))
+            .ok_or_else(no_copy)?;
+        let manifest = Manifest::parse(artifact.manifest.as_bytes())?;
+        Ok(Self::on_storage(storage, &manifest))
+    }
+
+    /// A copy whose manifest is at hand.
+    pub fn on_storage(storage: &Storage, manifest: &Manifest) -> Self {
+        Self {
+            input: Input::Object {
+                storage: storage.clone(),
+                key: manifest.data_key(),
+                sidecar: manifest.sidecar_key(),
+            },
+            expected: manifest.expected(),
+            content: manifest.content,
+            server_version: manifest.source["server_version"].as_str().map(str::to_owned),
+        }
+    }
+
+    /// For people: where the bytes are.
+    pub fn describe(&self) -> String {
+        match &self.input {
+            Input::Object { storage, key, .. } => format!("{}:{key}", storage.name()),
+            Input::File(path) => path.display().to_string(),
+        }
+    }
+}
+
+fn good_copies(artifact: &ArtifactView) -> impl Iterator<Item = &str> {
+    artifact.copies.iter().filter(|copy| copy.state == CopyState::Stored).map(|copy| copy.storage.as_str())
+}

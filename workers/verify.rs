@@ -1,0 +1,13 @@
+//! The handler of Verify jobs.
+
+use kanbu_backup::{
+    execution::{Effects, Lease},
+    fault::Failure,
+    job::Verify,
+    verify::{self, Deps},
+};
+
+/// Looks at the copies again.
+pub async fn run(request: &Verify, deps: &Deps, lease: &Lease) -> Result<Effects, Failure> {
+    verify::perform(request, deps, lease).await
+}
