@@ -1,6 +1,15 @@
-//! Tests that call functions of the library with real parts: PostgreSQL, files, processes.
+//! Calls functions: everything that needs a server, a file system of its own, or several modules at once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests report by panicking too"
+)]
 
 #[path = "it/control.rs"]
 mod control;
 #[path = "it/private_server.rs"]
 mod private_server;
+#[path = "it/storage.rs"]
+mod storage;
