@@ -5,6 +5,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::missing_panics_doc,
     reason = "a world that can't be built fails its test"
 )]
 

@@ -252,17 +252,14 @@ impl Program {
             child.success().await?;
             Ok(output)
         };
-        let outcome = timeout(deadline, work).await;
-        match outcome {
-            Ok(output) => output,
-            Err(_) => {
-                child.terminate().await?;
-                Err(ProcessError::Slow {
-                    program: child.name.clone(),
-                    limit: deadline,
-                })
-            }
+        if let Ok(outcome) = timeout(deadline, work).await {
+            return outcome;
         }
+        child.terminate().await?;
+        Err(ProcessError::Slow {
+            program: child.name.clone(),
+            limit: deadline,
+        })
     }
 
     fn start(self, name: &str) -> io::Result<Child> {
