@@ -57,7 +57,11 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        self.pool.0.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+        self.pool
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(bytes);
     }
 }
 
@@ -80,7 +84,11 @@ mod tests {
         let bytes = buffer.freeze();
         let other = bytes.clone();
         drop(bytes);
-        assert_ne!(pool.take(100).as_ref().as_ptr(), home, "it still has a reader");
+        assert_ne!(
+            pool.take(100).as_ref().as_ptr(),
+            home,
+            "it still has a reader"
+        );
         drop(other);
         let spares = [pool.take(100), pool.take(100)];
         assert!(spares.iter().any(|spare| spare.as_ref().as_ptr() == home));

@@ -17,8 +17,13 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompressionSpec {
     /// `workers` is what the run would like; memory sets the limit: two threads up to level 6, one above, 0 for none at all.
-    Zstd { level: i32, workers: u32 },
-    Gzip { level: u32 },
+    Zstd {
+        level: i32,
+        workers: u32,
+    },
+    Gzip {
+        level: u32,
+    },
     None,
 }
 
@@ -51,7 +56,9 @@ impl ZstdStage {
     fn new(level: i32, workers: u32) -> Result<Self, PipelineError> {
         let mut encoder = Encoder::new(level).map_err(PipelineError::Compress)?;
         for parameter in parameters(level, workers) {
-            encoder.set_parameter(parameter).map_err(PipelineError::Compress)?;
+            encoder
+                .set_parameter(parameter)
+                .map_err(PipelineError::Compress)?;
         }
         Ok(Self {
             encoder,
@@ -70,10 +77,17 @@ impl ZstdStage {
 
 fn parameters(level: i32, workers: u32) -> Vec<CParameter> {
     let mut parameters = vec![CParameter::ChecksumFlag(true)];
-    let most = if level <= LAST_LEVEL_OF_TWO_WORKERS { MAX_WORKERS } else { 1 };
+    let most = if level <= LAST_LEVEL_OF_TWO_WORKERS {
+        MAX_WORKERS
+    } else {
+        1
+    };
     let workers = workers.min(most);
     if workers > 0 {
-        parameters.extend([CParameter::NbWorkers(workers), CParameter::JobSize(JOB_BYTES)]);
+        parameters.extend([
+            CParameter::NbWorkers(workers),
+            CParameter::JobSize(JOB_BYTES),
+        ]);
     }
     if level > LAST_LEVEL_UNCAPPED {
         parameters.extend([
@@ -124,7 +138,9 @@ impl GzipStage {
     fn new(level: u32) -> Self {
         let level = GzipLevel::new(level.min(9));
         Self {
-            encoder: GzBuilder::new().mtime(0).write(Vec::with_capacity(STEP_BYTES), level),
+            encoder: GzBuilder::new()
+                .mtime(0)
+                .write(Vec::with_capacity(STEP_BYTES), level),
             count: StageSummary { taken: 0, given: 0 },
         }
     }
@@ -144,7 +160,9 @@ impl GzipStage {
 impl Stage for GzipStage {
     fn push(&mut self, bytes: &[u8], sink: &mut dyn Sink) -> Result<(), Halt> {
         for step in bytes.chunks(STEP_BYTES) {
-            self.encoder.write_all(step).map_err(PipelineError::Compress)?;
+            self.encoder
+                .write_all(step)
+                .map_err(PipelineError::Compress)?;
             self.hand_on(sink)?;
         }
         self.count.taken += size(bytes);

@@ -15,7 +15,11 @@ pub(super) struct FeedSink {
 
 impl FeedSink {
     pub(super) fn new(sender: FeedSender) -> Self {
-        Self { sender, filling: None, pool: Pool::default() }
+        Self {
+            sender,
+            filling: None,
+            pool: Pool::default(),
+        }
     }
 
     fn send(&self, buffer: Buffer) -> Result<(), Halt> {
@@ -40,7 +44,10 @@ impl Sink for FeedSink {
     fn accept(&mut self, bytes: &[u8]) -> Result<(), Halt> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let mut buffer = self.filling.take().unwrap_or_else(|| self.pool.take(CHUNK_BYTES));
+            let mut buffer = self
+                .filling
+                .take()
+                .unwrap_or_else(|| self.pool.take(CHUNK_BYTES));
             let (now, later) = rest.split_at(rest.len().min(CHUNK_BYTES - buffer.len()));
             buffer.extend(now);
             rest = later;

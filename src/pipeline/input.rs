@@ -39,28 +39,37 @@ impl Input {
         let path = path.into();
         let mut sidecar = path.clone().into_os_string();
         sidecar.push(".khdr");
-        Self::File { path, sidecar: Some(sidecar.into()) }
+        Self::File {
+            path,
+            sidecar: Some(sidecar.into()),
+        }
     }
 
     /// Kanbu's encrypted files are known by their name alone.
     pub(super) fn is_named_like_v1(&self) -> bool {
+        let named_so = |path: &Path| path.extension().is_some_and(|suffix| suffix == "enc");
         match self {
-            Self::Object { key, .. } => key.to_string().ends_with(".enc"),
-            Self::File { path, .. } => path.extension().is_some_and(|suffix| suffix == "enc"),
+            Self::Object { key, .. } => named_so(Path::new(&key.to_string())),
+            Self::File { path, .. } => named_so(path),
         }
     }
 
     pub(super) async fn read_sidecar(&self) -> Result<Option<Vec<u8>>, Failure> {
         match self {
             Self::Object { sidecar: None, .. } | Self::File { sidecar: None, .. } => Ok(None),
-            Self::Object { storage, sidecar: Some(key), .. } => {
-                match storage.read_small(key, HEADER_BYTES as u64).await {
-                    Ok(bytes) => Ok(Some(bytes.into())),
-                    Err(StorageError::NotFound { .. }) => Ok(None),
-                    Err(error) => Err(error.into()),
-                }
-            }
-            Self::File { sidecar: Some(path), .. } => match tokio::fs::read(path).await {
+            Self::Object {
+                storage,
+                sidecar: Some(key),
+                ..
+            } => match storage.read_small(key, HEADER_BYTES as u64).await {
+                Ok(bytes) => Ok(Some(bytes.into())),
+                Err(StorageError::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            Self::File {
+                sidecar: Some(path),
+                ..
+            } => match tokio::fs::read(path).await {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(unreadable(path)(error).into()),
@@ -70,16 +79,24 @@ impl Input {
 
     pub(super) fn open(self) -> Result<Source, Failure> {
         Ok(match self {
-            Self::Object { storage, key, .. } => Source::Object { storage, key, version: None },
-            Self::File { path, .. } => {
-                Source::File { file: File::open(&path).map_err(unreadable(&path))?, path }
-            }
+            Self::Object { storage, key, .. } => Source::Object {
+                storage,
+                key,
+                version: None,
+            },
+            Self::File { path, .. } => Source::File {
+                file: File::open(&path).map_err(unreadable(&path))?,
+                path,
+            },
         })
     }
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> PipelineError {
-    move |source| PipelineError::File { path: path.to_owned(), source }
+    move |source| PipelineError::File {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// An opened input. Every pass reads the same thing from its beginning, or fails.
@@ -91,7 +108,10 @@ pub(super) enum Source {
         /// Of the first pass.
         version: Option<String>,
     },
-    File { file: File, path: PathBuf },
+    File {
+        file: File,
+        path: PathBuf,
+    },
 }
 
 impl Source {
@@ -99,7 +119,11 @@ impl Source {
     pub(super) async fn pass(&mut self) -> Result<(u64, Feed), Failure> {
         let (sender, input) = feed();
         match self {
-            Self::Object { storage, key, version } => {
+            Self::Object {
+                storage,
+                key,
+                version,
+            } => {
                 let (info, stream) = storage.read(key).await?;
                 if version.is_some() && *version != info.version {
                     return Err(EnvelopeError::SourceChanged.into());

@@ -36,7 +36,10 @@ pub struct PartGrowth {
 
 impl Default for PartGrowth {
     fn default() -> Self {
-        Self { small: 1000, small_and_medium: 3000 }
+        Self {
+            small: 1000,
+            small_and_medium: 3000,
+        }
     }
 }
 
@@ -104,10 +107,14 @@ impl FanOut {
 
     fn send(&mut self, buffer: Buffer, permit: OwnedSemaphorePermit) -> Result<(), Halt> {
         let bytes = buffer.len() as u64;
-        let part = Part { bytes: buffer.freeze(), _permit: Arc::new(permit) };
+        let part = Part {
+            bytes: buffer.freeze(),
+            _permit: Arc::new(permit),
+        };
         self.index += 1;
         // Never waits: a storage's queue has room for all parts that may live.
-        self.storages.retain(|storage| storage.blocking_send(part.clone()).is_ok());
+        self.storages
+            .retain(|storage| storage.blocking_send(part.clone()).is_ok());
         if self.storages.is_empty() {
             return Err(Halt::Gone);
         }

@@ -19,7 +19,13 @@ pub(super) struct Pass {
 
 impl Pass {
     pub(super) fn new(input: Feed, meter: Meter, waiter: Waiter) -> Self {
-        Self { input, first: Bytes::new(), ended: false, meter, waiter }
+        Self {
+            input,
+            first: Bytes::new(),
+            ended: false,
+            meter,
+            waiter,
+        }
     }
 
     /// At least the first `wanted` bytes, or all there are. Asked before anything is taken.

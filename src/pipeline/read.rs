@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     crypto::{
-        Claim, EnvelopeError, HEADER_BYTES, Keyring, LegacyCheck, LegacyTicket, ManifestKey, Metadata,
-        OpenOptions, Opener,
+        Claim, EnvelopeError, HEADER_BYTES, Keyring, LegacyCheck, LegacyTicket, ManifestKey,
+        Metadata, OpenOptions, Opener,
     },
     fault::Failure,
 };
@@ -135,7 +135,10 @@ impl Reading {
             expected,
             keyring,
             meter: Meter::new(watch.tick),
-            waiter: Waiter { runtime: Handle::current(), stop: watch.cancel },
+            waiter: Waiter {
+                runtime: Handle::current(),
+                stop: watch.cancel,
+            },
         })
     }
 
@@ -158,9 +161,11 @@ impl Reading {
             Sealed::Unknown | Sealed::None => Ok(Ok((pass, Unsealer::none()))),
             Sealed::V2 => match self.try_header(first) {
                 Ok(()) => Ok(Ok((pass, Unsealer::v2(&self.keyring, self.options())))),
-                Err(cause @ EnvelopeError::NoMatchingKey { .. }) => {
-                    Ok(Err(Locked { cause, stored: Tally::default(), rest: Some(pass) }))
-                }
+                Err(cause @ EnvelopeError::NoMatchingKey { .. }) => Ok(Err(Locked {
+                    cause,
+                    stored: Tally::default(),
+                    rest: Some(pass),
+                })),
                 Err(error) => Err(error.into()),
             },
             Sealed::V1 => match self.authenticate(pass)? {
@@ -174,9 +179,12 @@ impl Reading {
     fn pass(&mut self) -> Result<Pass, Halt> {
         let (bytes, feed) = self.waiter.wait(self.source.pass())??;
         match self.expected.stored_bytes {
-            Some(expected) if expected != bytes => {
-                Err(EnvelopeError::LengthMismatch { what: "the file", expected, found: bytes }.into())
+            Some(expected) if expected != bytes => Err(EnvelopeError::LengthMismatch {
+                what: "the file",
+                expected,
+                found: bytes,
             }
+            .into()),
             Some(_) | None => {
                 self.meter.rewind();
                 Ok(Pass::new(feed, self.meter.clone(), self.waiter.clone()))
@@ -206,35 +214,55 @@ impl Reading {
         }
         match check.finish() {
             Ok(ticket) => Ok(Ok(ticket)),
-            Err(cause @ (EnvelopeError::LegacyAuth | EnvelopeError::NoKey)) => {
-                Ok(Err(Locked { cause, stored, rest: None }))
-            }
+            Err(cause @ (EnvelopeError::LegacyAuth | EnvelopeError::NoKey)) => Ok(Err(Locked {
+                cause,
+                stored,
+                rest: None,
+            })),
             Err(error) => Err(error.into()),
         }
     }
 
     /// The whole way: stored bytes, payload, content. Every byte of it is right if this returns.
-    fn through(&self, (mut pass, mut unsealer): Unlocked, sink: &mut dyn Sink) -> Result<Read, Halt> {
+    fn through(
+        &self,
+        (mut pass, mut unsealer): Unlocked,
+        sink: &mut dyn Sink,
+    ) -> Result<Read, Halt> {
         let (mut stored, mut payload) = (Tally::default(), Tally::default());
         let mut decompress = decompress::stage(self.expected.compression)?;
-        let mut content = Metered { meter: &self.meter, next: sink };
-        let mut inside = IntoStage { stage: decompress.as_mut(), sink: &mut content };
-        let mut inside = Tallying { tally: &mut payload, next: &mut inside };
+        let mut content = Metered {
+            meter: &self.meter,
+            next: sink,
+        };
+        let mut opened = IntoStage {
+            stage: decompress.as_mut(),
+            sink: &mut content,
+        };
+        let mut opened = Tallying {
+            tally: &mut payload,
+            next: &mut opened,
+        };
         while let Some(bytes) = pass.next()? {
             stored.add(&bytes);
-            unsealer.push(&bytes, &mut inside)?;
+            unsealer.push(&bytes, &mut opened)?;
         }
-        let unsealed = unsealer.finish(&mut inside)?;
+        let inside = unsealer.finish(&mut opened)?;
         let (stored, payload) = (stored.finish(), payload.finish());
         self.compare(stored, payload)?;
         let counted = decompress.finish(&mut content)?;
-        for (giver, given, taker, taken) in [
-            ("the storage", stored.bytes, "the envelope", unsealed.stored_bytes),
-            ("the envelope", unsealed.payload_bytes, "the hash", payload.bytes),
-            ("the envelope", unsealed.payload_bytes, "the decompressor", counted.taken),
-        ] {
-            agree(giver, given, taker, taken)?;
-        }
+        agree(
+            ("the storage", stored.bytes),
+            ("the envelope", inside.stored_bytes),
+        )?;
+        agree(
+            ("the envelope", inside.payload_bytes),
+            ("the hash", payload.bytes),
+        )?;
+        agree(
+            ("the hash", payload.bytes),
+            ("the decompressor", counted.taken),
+        )?;
         Ok(Read {
             stored_bytes: stored.bytes,
             stored_sha256: stored.sha256,
@@ -242,9 +270,9 @@ impl Reading {
                 payload_bytes: payload.bytes,
                 payload_sha256: payload.sha256,
                 content_bytes: counted.given,
-                manifest_key: unsealed.manifest_key,
-                metadata: unsealed.metadata,
-                generation: unsealed.generation,
+                manifest_key: inside.manifest_key,
+                metadata: inside.metadata,
+                generation: inside.generation,
             }),
         })
     }
@@ -270,7 +298,11 @@ impl Reading {
 
     /// All that can be said of an object that no key opens: whether it still is what was written.
     fn stored_only(&self, locked: Locked) -> Result<Read, Halt> {
-        let Locked { cause, mut stored, rest } = locked;
+        let Locked {
+            cause,
+            mut stored,
+            rest,
+        } = locked;
         if let Some(mut rest) = rest {
             while let Some(bytes) = rest.next()? {
                 stored.add(&bytes);
@@ -282,7 +314,11 @@ impl Reading {
         if cause == EnvelopeError::LegacyAuth && self.expected.stored_sha256.is_none() {
             return Err(cause.into());
         }
-        Ok(Read { stored_bytes: stored.bytes, stored_sha256: stored.sha256, opened: None })
+        Ok(Read {
+            stored_bytes: stored.bytes,
+            stored_sha256: stored.sha256,
+            opened: None,
+        })
     }
 }
 

@@ -33,7 +33,10 @@ impl Seal {
             Self::V2(sealer) => Envelope::V2(sealer),
             Self::V1(sealer) => Envelope::V1(sealer),
         };
-        Box::new(SealStage { envelope, sealed: Vec::new() })
+        Box::new(SealStage {
+            envelope,
+            sealed: Vec::new(),
+        })
     }
 }
 
@@ -74,6 +77,9 @@ impl Stage for SealStage {
         self.sealed.clear();
         let summary = self.envelope.finish(&mut self.sealed)?;
         sink.accept(&self.sealed)?;
-        Ok(StageSummary { taken: summary.payload_bytes, given: summary.stored_bytes })
+        Ok(StageSummary {
+            taken: summary.payload_bytes,
+            given: summary.stored_bytes,
+        })
     }
 }

@@ -89,7 +89,10 @@ impl Stage for Through {
     }
 
     fn finish(self: Box<Self>, _: &mut dyn Sink) -> Result<StageSummary, Halt> {
-        Ok(StageSummary { taken: self.bytes, given: self.bytes })
+        Ok(StageSummary {
+            taken: self.bytes,
+            given: self.bytes,
+        })
     }
 }
 
@@ -98,15 +101,18 @@ pub(super) fn size(bytes: &[u8]) -> u64 {
     bytes.len() as u64
 }
 
-/// What one side gave, the other must have taken.
+/// What one side counted as given, the other must have counted as taken.
 pub(super) fn agree(
-    giver: &'static str,
-    given: u64,
-    taker: &'static str,
-    taken: u64,
+    given: (&'static str, u64),
+    taken: (&'static str, u64),
 ) -> Result<(), PipelineError> {
-    if given == taken {
+    if given.1 == taken.1 {
         return Ok(());
     }
-    Err(PipelineError::CountsDisagree { giver, given, taker, taken })
+    Err(PipelineError::CountsDisagree {
+        giver: given.0,
+        given: given.1,
+        taker: taken.0,
+        taken: taken.1,
+    })
 }

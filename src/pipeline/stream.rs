@@ -72,10 +72,7 @@ impl Stream {
     }
 }
 
-fn joined<T>(
-    stage: &'static str,
-    ended: Result<Result<T, Halt>, JoinError>,
-) -> Result<T, Halt> {
+fn joined<T>(stage: &'static str, ended: Result<Result<T, Halt>, JoinError>) -> Result<T, Halt> {
     ended.unwrap_or_else(|_| Err(PipelineError::StagePanicked { stage }.into()))
 }
 
@@ -91,7 +88,7 @@ fn run_compress(
         given += size(bytes);
         meter.content(size(bytes));
     })?;
-    agree("the source", given, "the compressor", summary.taken)?;
+    agree(("the source", given), ("the compressor", summary.taken))?;
     sink.end()?;
     Ok(summary)
 }
@@ -103,8 +100,14 @@ fn run_seal(
     waiter: &Waiter,
 ) -> Result<Sealed, Halt> {
     let mut payload = Tally::default();
-    let summary = run(&mut input, stage, &mut fan_out, waiter, |bytes| payload.add(bytes))?;
-    Ok(Sealed { summary, payload: payload.finish(), stored: fan_out.finish()? })
+    let summary = run(&mut input, stage, &mut fan_out, waiter, |bytes| {
+        payload.add(bytes);
+    })?;
+    Ok(Sealed {
+        summary,
+        payload: payload.finish(),
+        stored: fan_out.finish()?,
+    })
 }
 
 /// Pulls a stage's input through it, to its explicit end.
@@ -130,9 +133,26 @@ fn run(
 }
 
 fn streamed(compressed: StageSummary, sealed: &Sealed) -> Result<Streamed, Halt> {
-    let Sealed { summary, payload, stored } = sealed;
-    agree("the compressor", compressed.given, "the hash", payload.bytes)?;
-    agree("the compressor", compressed.given, "the sealer", summary.taken)?;
-    agree("the sealer", summary.given, "the storages", stored.bytes)?;
-    Ok(Streamed { content_bytes: compressed.taken, payload: *payload, stored: *stored })
+    let Sealed {
+        summary,
+        payload,
+        stored,
+    } = sealed;
+    agree(
+        ("the compressor", compressed.given),
+        ("the hash", payload.bytes),
+    )?;
+    agree(
+        ("the compressor", compressed.given),
+        ("the sealer", summary.taken),
+    )?;
+    agree(
+        ("the sealer", summary.given),
+        ("the storages", stored.bytes),
+    )?;
+    Ok(Streamed {
+        content_bytes: compressed.taken,
+        payload: *payload,
+        stored: *stored,
+    })
 }

@@ -25,7 +25,10 @@ impl Tally {
     }
 
     pub(super) fn finish(self) -> Tallied {
-        Tallied { bytes: self.bytes, sha256: self.sha256.finalize().into() }
+        Tallied {
+            bytes: self.bytes,
+            sha256: self.sha256.finalize().into(),
+        }
     }
 }
 

@@ -63,7 +63,9 @@ pub(super) async fn transfer(
         () = stop.cancelled() => Err(Failure::cancelled()),
         taken = take_all(&mut arrived, storage, &mut parts, stall_timeout) => taken,
     };
-    let Err(failure) = taken else { return Ok(arrived) };
+    let Err(failure) = taken else {
+        return Ok(arrived);
+    };
     // Before anything that takes time: the other storages wait for the permits of the parts in this queue.
     drop(parts);
     if !stop.is_cancelled() {
@@ -115,7 +117,10 @@ async fn take_all(
 }
 
 fn stalled(storage: &Storage, patience: Duration) -> PipelineError {
-    PipelineError::Stalled { storage: storage.name().clone(), seconds: patience.as_secs() }
+    PipelineError::Stalled {
+        storage: storage.name().clone(),
+        seconds: patience.as_secs(),
+    }
 }
 
 /// Makes the object appear, if everything that was sealed has arrived.
@@ -126,7 +131,7 @@ pub(super) async fn commit(
     patience: Duration,
 ) -> Result<(), Failure> {
     let storage = &target.storage;
-    if let Err(error) = agree("the sealer", stored_bytes, "the storage", arrived.bytes) {
+    if let Err(error) = agree(("the sealer", stored_bytes), ("the storage", arrived.bytes)) {
         abort(storage, arrived).await;
         return Err(error.into());
     }
@@ -134,7 +139,7 @@ pub(super) async fn commit(
         Ok(result) => result?,
         Err(_) => return Err(stalled(storage, patience).into()),
     };
-    let agreed = agree("the sealer", stored_bytes, "the storage", found);
+    let agreed = agree(("the sealer", stored_bytes), ("the storage", found));
     if agreed.is_err()
         && let Err(error) = storage.delete(&target.key).await
     {

@@ -2,8 +2,7 @@
 
 use super::stage::{Halt, Sink, size};
 use crate::crypto::{
-    Keyring, LegacyOpener, LegacyTicket, ManifestKey, Metadata, OpenOptions, Opener,
-    is_kbk2,
+    Keyring, LegacyOpener, LegacyTicket, ManifestKey, Metadata, OpenOptions, Opener, is_kbk2,
 };
 
 /// How an object is sealed, as far as is known beforehand.
@@ -35,9 +34,14 @@ pub(super) struct Unsealer {
 }
 
 enum Envelope {
-    None { bytes: u64 },
+    None {
+        bytes: u64,
+    },
     V2(Box<Opener>),
-    V1 { opener: Box<LegacyOpener>, bytes: u64 },
+    V1 {
+        opener: Box<LegacyOpener>,
+        bytes: u64,
+    },
 }
 
 /// What the envelope itself says at its end.
@@ -61,11 +65,17 @@ impl Unsealer {
 
     /// A ticket is given for a file whose tag was right.
     pub(super) fn v1(ticket: LegacyTicket) -> Self {
-        Self::of(Envelope::V1 { opener: Box::new(LegacyOpener::new(ticket)), bytes: 0 })
+        Self::of(Envelope::V1 {
+            opener: Box::new(LegacyOpener::new(ticket)),
+            bytes: 0,
+        })
     }
 
     fn of(envelope: Envelope) -> Self {
-        Self { envelope, payload: Vec::new() }
+        Self {
+            envelope,
+            payload: Vec::new(),
+        }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], sink: &mut dyn Sink) -> Result<(), Halt> {
@@ -76,7 +86,10 @@ impl Unsealer {
                 return sink.accept(bytes);
             }
             Envelope::V2(opener) => opener.push(bytes, &mut self.payload)?,
-            Envelope::V1 { opener, bytes: count } => {
+            Envelope::V1 {
+                opener,
+                bytes: count,
+            } => {
                 *count += size(bytes);
                 opener.push(bytes, &mut self.payload)?;
             }
@@ -87,17 +100,19 @@ impl Unsealer {
     pub(super) fn finish(mut self, sink: &mut dyn Sink) -> Result<Unsealed, Halt> {
         self.payload.clear();
         let unsealed = match self.envelope {
-            Envelope::None { bytes } => {
-                Unsealed { stored_bytes: bytes, payload_bytes: bytes, ..Unsealed::default() }
-            }
+            Envelope::None { bytes } => Unsealed {
+                stored_bytes: bytes,
+                payload_bytes: bytes,
+                ..Unsealed::default()
+            },
             Envelope::V2(opener) => {
-                let opened = opener.finish(&mut self.payload)?;
+                let end = opener.finish(&mut self.payload)?;
                 Unsealed {
-                    stored_bytes: opened.stored_bytes,
-                    payload_bytes: opened.payload_bytes,
-                    manifest_key: Some(opened.manifest_key),
-                    metadata: opened.metadata,
-                    generation: Some(opened.generation),
+                    stored_bytes: end.stored_bytes,
+                    payload_bytes: end.payload_bytes,
+                    manifest_key: Some(end.manifest_key),
+                    metadata: end.metadata,
+                    generation: Some(end.generation),
                 }
             }
             Envelope::V1 { opener, bytes } => Unsealed {

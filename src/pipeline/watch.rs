@@ -41,7 +41,11 @@ pub struct Watch {
 impl Watch {
     /// With a gate that is always open.
     pub fn new(cancel: CancellationToken, tick: OnTick) -> Self {
-        Self { cancel, tick, gate: Box::new(|| Box::pin(async { Ok(()) })) }
+        Self {
+            cancel,
+            tick,
+            gate: Box::new(|| Box::pin(async { Ok(()) })),
+        }
     }
 
     #[must_use]
@@ -53,7 +57,9 @@ impl Watch {
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("cancel", &self.cancel).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,7 +72,10 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new(tick: OnTick) -> Self {
-        Self { counts: Arc::default(), tick }
+        Self {
+            counts: Arc::default(),
+            tick,
+        }
     }
 
     pub(super) fn content(&self, bytes: u64) {

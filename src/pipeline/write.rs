@@ -6,11 +6,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::{
-    runtime::Handle,
-    sync::mpsc,
-    task::JoinHandle,
-};
+use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -38,7 +34,11 @@ pub struct Recipe {
 impl Recipe {
     /// With the usual limits.
     pub fn new(compression: CompressionSpec, seal: Seal) -> Self {
-        Self { compression, seal, limits: Limits::default() }
+        Self {
+            compression,
+            seal,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -55,8 +55,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            stall_timeout: Duration::from_secs(60),
-            commit_timeout: Duration::from_secs(900),
+            stall_timeout: Duration::from_mins(1),
+            commit_timeout: Duration::from_mins(15),
             part_growth: PartGrowth::default(),
         }
     }
@@ -91,9 +91,16 @@ pub async fn write(
     if targets.is_empty() {
         return Err(PipelineError::NoStorage.into());
     }
-    let Recipe { compression, seal, limits } = recipe;
+    let Recipe {
+        compression,
+        seal,
+        limits,
+    } = recipe;
     let (key_id, manifest_key) = (seal.key_id(), seal.manifest_key());
-    let stages = Stages { compress: compress::stage(compression)?, seal: seal.into_stage() };
+    let stages = Stages {
+        compress: compress::stage(compression)?,
+        seal: seal.into_stage(),
+    };
     let (streamed, ends) = run(source, stages, limits, targets, watch).await?;
     Ok(Written {
         content_bytes: streamed.content_bytes,
@@ -117,7 +124,10 @@ async fn run(
     let Watch { cancel, tick, gate } = watch;
     let stop = cancel.child_token();
     let _stops_when_dropped = stop.clone().drop_guard();
-    let waiter = Waiter { runtime: Handle::current(), stop: stop.clone() };
+    let waiter = Waiter {
+        runtime: Handle::current(),
+        stop: stop.clone(),
+    };
     let meter = Meter::new(tick);
 
     let (queues, uploads) = begin_uploads(targets, limits.stall_timeout, &stop);
@@ -170,7 +180,10 @@ struct Landing {
 impl Landing {
     async fn of((target, upload): Uploading) -> Self {
         let panicked = |_| Err(PipelineError::StagePanicked { stage: "upload" }.into());
-        Self { target, arrived: upload.await.unwrap_or_else(panicked) }
+        Self {
+            target,
+            arrived: upload.await.unwrap_or_else(panicked),
+        }
     }
 
     async fn commit(self, stored_bytes: u64, limits: Limits) -> TargetEnd {
@@ -179,7 +192,10 @@ impl Landing {
             Ok(arrived) => commit(&target, arrived, stored_bytes, limits.commit_timeout).await,
             Err(failure) => Err(failure),
         };
-        TargetEnd { storage: target.storage.name().clone(), result }
+        TargetEnd {
+            storage: target.storage.name().clone(),
+            result,
+        }
     }
 
     async fn abort(self) {
@@ -223,7 +239,9 @@ fn somebody_holds_it(ends: &[TargetEnd]) -> Result<(), Failure> {
     if ends.iter().any(|end| end.result.is_ok()) {
         return Ok(());
     }
-    let losses = ends.iter().filter_map(|end| Some((&end.storage, end.result.as_ref().err()?)));
+    let losses = ends
+        .iter()
+        .filter_map(|end| Some((&end.storage, end.result.as_ref().err()?)));
     Err(none_left(losses))
 }
 
@@ -233,11 +251,20 @@ fn none_left<'a>(losses: impl Iterator<Item = (&'a StorageName, &'a Failure)>) -
     if let [(_, failure)] = losses[..] {
         return failure.clone();
     }
-    let transient = losses.iter().any(|(_, failure)| failure.fault == Fault::Transient);
-    let detail: Vec<_> = losses.iter().map(|(name, failure)| format!("{name}: {failure}")).collect();
+    let transient = losses
+        .iter()
+        .any(|(_, failure)| failure.fault == Fault::Transient);
+    let detail: Vec<_> = losses
+        .iter()
+        .map(|(name, failure)| format!("{name}: {failure}"))
+        .collect();
     PipelineError::NoStorageLeft {
         detail: detail.join("; "),
-        fault: if transient { Fault::Transient } else { Fault::Permanent },
+        fault: if transient {
+            Fault::Transient
+        } else {
+            Fault::Permanent
+        },
     }
     .into()
 }

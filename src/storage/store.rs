@@ -260,7 +260,10 @@ impl Storage {
         prepared.map_err(|error| StorageError::from_io(self.name(), key, error))
     }
 
-    pub(super) async fn present(&self, key: &(dyn fmt::Display + Sync)) -> Result<(), StorageError> {
+    pub(super) async fn present(
+        &self,
+        key: &(dyn fmt::Display + Sync),
+    ) -> Result<(), StorageError> {
         let present = self.blocking(LocalDirectory::present).await;
         present.map_err(|error| StorageError::from_io(self.name(), key, error))
     }
