@@ -124,13 +124,13 @@ async fn manifest_key(
     };
     let mut opener = Opener::new(keyring, options);
     // A passphrase may have to be derived.
-    let opened = tokio::task::spawn_blocking(move || {
+    let unlocking = tokio::task::spawn_blocking(move || {
         opener.push(&header, &mut Vec::new())?;
         opener
             .manifest_key()
             .ok_or(EnvelopeError::Truncated("inside the header"))
     });
-    Ok(opened
+    Ok(unlocking
         .await
         .unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic())))
 }
