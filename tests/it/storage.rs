@@ -10,13 +10,16 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta};
+use futures::FutureExt;
 use kanbu_backup::{
+    fault::Classified,
     id::ExecutionId,
     storage::{
-        Environment, Folder, ObjectKey, Place, Role, Storage, StorageConfig, StorageError,
+        Environment, Folder, ObjectKey, Place, Role, Storage, StorageConfig, StorageError, Trouble,
         conformance, sweep,
     },
 };
+use rustix::io::Errno;
 
 fn open(directory: &Path) -> Storage {
     Storage::open(&StorageConfig {
@@ -188,6 +191,79 @@ async fn a_dropped_upload_leaves_debris_that_the_sweep_takes() {
         (1, 1, 4)
     );
     assert_eq!(storage.folders(&environment()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_upload_whose_completion_fails_leaves_nothing() {
+    for trouble in [
+        Trouble::CompletionFails { with: Errno::NOSPC },
+        Trouble::CompletionUnanswered,
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let storage = open(place.path()).faulty(trouble);
+        let folder = folder_of(ExecutionId::new());
+        let mut upload = storage.upload(&data(&folder)).await.unwrap();
+        upload.put_part(Bytes::from_static(b"x")).await.unwrap();
+        let expected = match trouble {
+            Trouble::CompletionUnanswered => "storage.unreachable",
+            _ => "storage.full",
+        };
+        let error = upload.complete().await.unwrap_err();
+        assert_eq!(error.code(), expected, "{trouble:?}");
+        assert_eq!(
+            storage.folders(&environment()).await.unwrap(),
+            [],
+            "{trouble:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_failed_keeps_its_upload_from_completing() {
+    let place = tempfile::tempdir().unwrap();
+    let trouble = Trouble::PartsFail {
+        from: 1,
+        with: Errno::IO,
+    };
+    let storage = open(place.path()).faulty(trouble);
+    let folder = folder_of(ExecutionId::new());
+    let mut upload = storage.upload(&data(&folder)).await.unwrap();
+    upload.put_part(Bytes::from_static(b"first")).await.unwrap();
+    upload
+        .put_part(Bytes::from_static(b"second"))
+        .await
+        .unwrap_err();
+    let error = upload.complete().await.unwrap_err();
+    assert_eq!(error.code(), "storage.incomplete");
+    assert_eq!(storage.folders(&environment()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_hung_part_can_be_given_up_and_its_upload_aborted() {
+    let place = tempfile::tempdir().unwrap();
+    let storage = open(place.path()).faulty(Trouble::PartsHang { from: 0 });
+    let folder = folder_of(ExecutionId::new());
+    let mut upload = storage.upload(&data(&folder)).await.unwrap();
+    let part = upload.put_part(Bytes::from_static(b"x"));
+    assert!(part.now_or_never().is_none());
+    upload.abort().await.unwrap();
+    assert_eq!(storage.folders(&environment()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_listing_that_fails_half_way_is_an_error_and_sweeps_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let sound = open(place.path());
+    let folder = folder_of(ExecutionId::new());
+    sound
+        .put_new(&manifest(&folder), Bytes::from_static(b"{}"))
+        .await
+        .unwrap();
+    let storage = sound.faulty(Trouble::ListingFails { with: Errno::IO });
+    let before = began() + TimeDelta::hours(1);
+    let swept = sweep::sweep(&storage, &environment(), &BTreeSet::new(), before).await;
+    assert_eq!(swept.unwrap_err().code(), "storage.failed");
+    assert!(sound.exists(&manifest(&folder)).await.unwrap());
 }
 
 #[tokio::test]
