@@ -28,7 +28,7 @@ pub fn handler(deps: Deps) -> Handler {
     })
 }
 
-async fn run(job: &Job, deps: &Deps, lease: &Lease) -> Result<Effects, Failure> {
+async fn run(job: &Job, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
     match job {
         Job::Backup(request) => backup::run(request, &deps.backup, lease).await,
         Job::Restore(request) => restore::run(request, &deps.restore, lease).await,

@@ -1,5 +1,7 @@
 //! The handler of Restore jobs.
 
+use std::sync::Arc;
+
 use kanbu_backup::{
     execution::{Effects, Lease},
     fault::Failure,
@@ -8,7 +10,7 @@ use kanbu_backup::{
 };
 
 /// Finds a good copy of the backup and restores it into something new.
-pub async fn run(request: &Restore, deps: &Deps, lease: &Lease) -> Result<Effects, Failure> {
+pub async fn run(request: &Restore, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
     let Restore { artifact, into, storage, no_owner } = request;
     let origin = Origin::of_artifact(*artifact, storage.as_deref(), &deps.storages, &deps.catalog).await?;
     let destination = Destination::of(into, *no_owner);

@@ -1,7 +1,5 @@
 //! What every verb is handed: the settings, the way to talk, and the way to the control database.
 
-use std::time::Duration;
-
 use kanbu_backup::{
     config::{Config, Env},
     control::ControlDb,
@@ -28,6 +26,3 @@ impl Session {
         wiring::control(&self.config.control).await
     }
 }
-
-/// How often a verb that follows something looks again when nothing wakes it.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(1);

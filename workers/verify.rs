@@ -1,5 +1,7 @@
 //! The handler of Verify jobs.
 
+use std::sync::Arc;
+
 use kanbu_backup::{
     execution::{Effects, Lease},
     fault::Failure,
@@ -8,6 +10,6 @@ use kanbu_backup::{
 };
 
 /// Looks at the copies again.
-pub async fn run(request: &Verify, deps: &Deps, lease: &Lease) -> Result<Effects, Failure> {
+pub async fn run(request: &Verify, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
     verify::perform(request, deps, lease).await
 }

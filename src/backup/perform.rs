@@ -1,5 +1,7 @@
 //! Carrying a plan out.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{BackupError, Deps, Plan, adopt, source, store};
@@ -13,11 +15,12 @@ use crate::{
 };
 
 /// Makes the backup, or adopts the one that an earlier execution of this job completed without being able to say so.
-pub async fn perform(request: &Backup, plan: Plan, deps: &Deps, lease: &Lease) -> Result<Effects, Failure> {
-    if let Some(effects) = adopt::completed_earlier(deps, lease).await? {
+pub async fn perform(request: &Backup, plan: Plan, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
+    let earlier = adopt::earlier(deps, lease).await?;
+    if let Some(effects) = adopt::completed_earlier(&earlier, deps, lease).await? {
         return Ok(effects);
     }
-    adopt::sweep_earlier(deps, lease).await;
+    adopt::sweep(&earlier, deps, lease).await;
     say_what_is_planned(&plan, lease);
     let opened = source::open(&plan, &deps.sources, lease).await?;
     let recipe = recipe(&plan, deps, lease).await?;
@@ -38,7 +41,7 @@ fn phase(plan: &Plan) -> Phase {
     }
 }
 
-fn say_what_is_planned(plan: &Plan, lease: &Lease) {
+fn say_what_is_planned(plan: &Plan, lease: &Arc<Lease>) {
     let storages: Vec<_> = plan.storages.iter().map(|name| name.as_str()).collect();
     lease.log(format!("backing up {} to {} as {}", plan.subject, storages.join(", "), plan.folder));
 }
@@ -52,7 +55,7 @@ fn targets(plan: &Plan, deps: &Deps) -> Vec<Target> {
 }
 
 /// Deriving a passphrase's key takes a good part of a second of pure computation: it has a thread of its own.
-async fn recipe(plan: &Plan, deps: &Deps, lease: &Lease) -> Result<Recipe, Failure> {
+async fn recipe(plan: &Plan, deps: &Deps, lease: &Arc<Lease>) -> Result<Recipe, Failure> {
     let (envelope, keyring) = (plan.envelope, deps.keyring.clone());
     let metadata = metadata(plan, lease);
     let seal = tokio::task::spawn_blocking(move || {
@@ -75,7 +78,7 @@ async fn recipe(plan: &Plan, deps: &Deps, lease: &Lease) -> Result<Recipe, Failu
 /// What `gzip -c` uses.
 const GZIP_LEVEL: u32 = 6;
 
-fn metadata(plan: &Plan, lease: &Lease) -> Metadata {
+fn metadata(plan: &Plan, lease: &Arc<Lease>) -> Metadata {
     Metadata {
         kind: Some(plan.kind.as_str().to_owned()),
         content: Some(plan.content.as_str().to_owned()),

@@ -1,5 +1,7 @@
 //! What one backup will do, as a value: shown by `--dry-run`, logged, and compared in tests.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +41,7 @@ pub struct Plan {
 }
 
 /// Decides what `request` means with these settings, under the execution of `lease`.
-pub fn plan(request: &Backup, deps: &Deps, lease: &Lease) -> Result<Plan, BackupError> {
+pub fn plan(request: &Backup, deps: &Deps, lease: &Arc<Lease>) -> Result<Plan, BackupError> {
     let kind = match request.subject.scope() {
         Scope::Database => ArtifactKind::Database,
         Scope::Source => ArtifactKind::Source,

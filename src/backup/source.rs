@@ -1,5 +1,7 @@
 //! What can be backed up here, and opening it as a stream.
 
+use std::sync::Arc;
+
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -72,7 +74,7 @@ pub(super) enum Report {
 }
 
 /// Starts reading the plan's source.
-pub(super) async fn open(plan: &Plan, sources: &Sources, lease: &Lease) -> Result<Opened, Failure> {
+pub(super) async fn open(plan: &Plan, sources: &Sources, lease: &Arc<Lease>) -> Result<Opened, Failure> {
     match (sources.database(&plan.subject), sources.tree(&plan.subject)) {
         (Some(database), _) => open_database(plan, database, lease).await,
         (None, Some(tree)) => open_tree(tree, lease),
@@ -83,7 +85,7 @@ pub(super) async fn open(plan: &Plan, sources: &Sources, lease: &Lease) -> Resul
 async fn open_database(
     plan: &Plan,
     source: &DatabaseSource,
-    lease: &Lease,
+    lease: &Arc<Lease>,
 ) -> Result<Opened, Failure> {
     let DatabaseSource { cluster, mode, containers, toolsets, .. } = source;
     let route = pg::route(*mode, cluster, containers, toolsets).await?;
@@ -110,7 +112,7 @@ async fn open_database(
     })
 }
 
-fn open_tree(source: &TreeSource, lease: &Lease) -> Result<Opened, Failure> {
+fn open_tree(source: &TreeSource, lease: &Arc<Lease>) -> Result<Opened, Failure> {
     let spec = PackSpec { root: source.root.clone(), excludes: source.excludes.clone() };
     let (feed, handle) = archive::pack(spec, lease.cancelled().clone())?;
     Ok(Opened { feed, estimate: None, facts: json!({}), report: Report::Pack(handle) })

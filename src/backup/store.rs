@@ -1,17 +1,20 @@
 //! From written objects to a listed backup: read back, manifest, effects.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{BackupError, Deps, Plan};
 use crate::{
     catalog::{CopyState, EnvelopeFacts, EnvelopeFormat, Manifest, ManifestError, ManifestWarning, NewArtifact, NewCopy},
+    crypto::Keyring,
     execution::{Effects, Lease, Phase, Total, Warning},
     fault::Failure,
     id::ArtifactId,
     job::Backup,
-    pipeline::{self, Input, Written},
-    storage::{Environment, Storage, StorageName},
+    pipeline::{self, Expected, Input, Written},
+    storage::{Environment, ObjectKey, Storage, StorageName},
 };
 
 /// What manifests and envelopes name as their maker.
@@ -33,7 +36,7 @@ struct End {
 }
 
 /// Reads every copy back, writes the manifests, and says what becomes true with the end of the execution.
-pub(super) async fn commit(made: Made<'_>, deps: &Deps, lease: &Lease) -> Result<Effects, Failure> {
+pub(super) async fn commit(made: Made<'_>, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
     let ends = read_back(&made, deps, lease).await;
     require_one(&ends)?;
     let (manifest, text) = manifest(&made, lease, &deps.environment)?;
@@ -41,11 +44,13 @@ pub(super) async fn commit(made: Made<'_>, deps: &Deps, lease: &Lease) -> Result
     lease.check().await?;
     let ends = put_manifests(&made, ends, &text, deps, lease).await;
     require_one(&ends)?;
-    Ok(effects(&manifest, text, made, ends))
+    let mut warnings = made.warnings;
+    let copies = settled(ends, &mut warnings);
+    Ok(effects(NewArtifact::from_manifest(&manifest, text), warnings, copies))
 }
 
 /// A copy counts once its bytes have come back from the storage with the hash that left us.
-async fn read_back(made: &Made<'_>, deps: &Deps, lease: &Lease) -> Vec<End> {
+async fn read_back(made: &Made<'_>, deps: &Deps, lease: &Arc<Lease>) -> Vec<End> {
     let mut ends = Vec::new();
     for target in &made.written.ends {
         let result = match (&target.result, storage(deps, &target.storage)) {
@@ -61,11 +66,31 @@ async fn read_back(made: &Made<'_>, deps: &Deps, lease: &Lease) -> Vec<End> {
     ends
 }
 
-async fn read_one(made: &Made<'_>, storage: &Storage, lease: &Lease) -> Result<(), Failure> {
+async fn read_one(made: &Made<'_>, storage: &Storage, lease: &Arc<Lease>) -> Result<(), Failure> {
     let Written { stored_bytes, stored_sha256, .. } = *made.written;
-    let watch = lease.watch(Phase::ReadBack, Some(Total::Known(stored_bytes)));
-    let input = Input::Object { storage: storage.clone(), key: made.plan.data_key(), sidecar: None };
-    pipeline::compare_stored(&input, stored_bytes, stored_sha256, watch).await
+    compare(made.plan.data_key(), storage, (stored_bytes, stored_sha256), lease).await
+}
+
+/// Whether a copy that somebody else wrote holds what its manifest says.
+pub(super) async fn read_back_one(
+    manifest: &Manifest,
+    storage: &Storage,
+    lease: &Arc<Lease>,
+) -> Result<(), Failure> {
+    let promised = (manifest.envelope.bytes, manifest.stored_sha256);
+    compare(manifest.data_key(), storage, promised, lease).await
+}
+
+async fn compare(
+    key: ObjectKey,
+    storage: &Storage,
+    (bytes, sha256): (u64, [u8; 32]),
+    lease: &Arc<Lease>,
+) -> Result<(), Failure> {
+    let watch = lease.watch(Phase::ReadBack, Some(Total::Known(bytes)));
+    let input = Input::Object { storage: storage.clone(), key, sidecar: None };
+    pipeline::check(&input, &Expected::opaque(bytes, sha256), &Keyring::default(), watch).await?;
+    Ok(())
 }
 
 fn storage<'a>(deps: &'a Deps, name: &StorageName) -> Option<&'a Storage> {
@@ -82,7 +107,7 @@ fn require_one(ends: &[End]) -> Result<(), Failure> {
     first.map_or_else(|| Err(BackupError::NoStorage.into()), Err)
 }
 
-async fn put_manifests(made: &Made<'_>, ends: Vec<End>, text: &str, deps: &Deps, lease: &Lease) -> Vec<End> {
+async fn put_manifests(made: &Made<'_>, ends: Vec<End>, text: &str, deps: &Deps, lease: &Arc<Lease>) -> Vec<End> {
     let key = made.plan.manifest_key();
     let mut committed = Vec::new();
     for End { storage: name, result } in ends {
@@ -102,7 +127,7 @@ async fn put_manifests(made: &Made<'_>, ends: Vec<End>, text: &str, deps: &Deps,
 }
 
 /// The description that makes the objects a backup.
-fn manifest(made: &Made<'_>, lease: &Lease, environment: &Environment) -> Result<(Manifest, String), ManifestError> {
+fn manifest(made: &Made<'_>, lease: &Arc<Lease>, environment: &Environment) -> Result<(Manifest, String), ManifestError> {
     let Made { request, plan, written, .. } = made;
     let sealed = plan.envelope == EnvelopeFormat::Kbk2;
     let manifest = Manifest {
@@ -143,9 +168,8 @@ fn noted(warning: &Warning) -> ManifestWarning {
     ManifestWarning { code, text, degrades }
 }
 
-/// What becomes true when the execution ends.
-fn effects(manifest: &Manifest, text: String, made: Made<'_>, ends: Vec<End>) -> Effects {
-    let mut warnings = made.warnings;
+/// The copies as they came out, and what an operator must know of them.
+fn settled(ends: Vec<End>, warnings: &mut Vec<Warning>) -> Vec<NewCopy> {
     let mut copies = Vec::new();
     for End { storage, result } in ends {
         let error = result.err().map(|failure| failure.to_string());
@@ -159,12 +183,17 @@ fn effects(manifest: &Manifest, text: String, made: Made<'_>, ends: Vec<End>) ->
         let state = if error.is_none() { CopyState::Stored } else { CopyState::Missing };
         copies.push(NewCopy { storage, state, error, checked_at: None });
     }
-    let artifact = NewArtifact::from_manifest(manifest, text);
+    copies
+}
+
+/// What becomes true when the execution ends.
+pub(super) fn effects(artifact: NewArtifact, warnings: Vec<Warning>, copies: Vec<NewCopy>) -> Effects {
+    let stored = copies.iter().filter(|copy| copy.state == CopyState::Stored).count();
     let result = json!({
         "artifact": artifact.id,
         "stored_bytes": artifact.stored_bytes,
         "payload_sha256": hex::encode(artifact.payload_sha256),
-        "copies": copies.iter().filter(|copy| copy.state == CopyState::Stored).count(),
+        "copies": stored,
     });
     Effects {
         bytes_in: artifact.content_bytes,

@@ -6,6 +6,7 @@
 pub mod adopt;
 mod artifact;
 mod copy;
+mod expected;
 mod manifest;
 mod object;
 pub mod rebuild;

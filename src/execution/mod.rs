@@ -5,9 +5,11 @@
 mod lease;
 mod outcome;
 mod progress;
+mod watch;
 
 pub use self::{
     lease::{Lease, LeaseLost, LeaseSeat, Recheck},
     outcome::{Effects, Outcome, Warning},
     progress::{Phase, Progress},
+    watch::Total,
 };

@@ -22,6 +22,8 @@ pub enum RestoreError {
     BadDatabaseName(String),
     #[error("{} is not an absolute path", .0.display())]
     RelativePath(PathBuf),
+    #[error("no key at hand opens {0}")]
+    NoKey(String),
     #[error("no server is configured to restore into")]
     NoTarget,
     #[error("{} holds neither a backup nor a manifest", .0.display())]
@@ -42,6 +44,7 @@ impl Classified for RestoreError {
             Self::ArchiveIntoDatabase | Self::DumpIntoDirectory => "usage.wrong_destination",
             Self::BadDatabaseName(_) => "usage.database_name",
             Self::RelativePath(_) => "usage.relative_path",
+            Self::NoKey(_) => "key.none_fits",
             Self::NoTarget => "config.no_database",
             Self::NotABackup(_) => "backup.not_found",
             Self::UnknownContent(_) => "integrity.unknown_content",
@@ -55,6 +58,7 @@ impl Classified for RestoreError {
             Self::ArchiveIntoDatabase => Some("name an empty directory with --into".into()),
             Self::DumpIntoDirectory => Some("name a new database with --into, or use `get --decrypt`".into()),
             Self::RelativePath(_) => Some("the worker may run elsewhere: give the whole path".into()),
+            Self::NoKey(_) => Some("set BACKUP_ENCRYPTION_KEY to the key that it was made with; `show` names it".into()),
             Self::NoTarget => Some("set DATABASE_URL".into()),
             Self::UnknownContent(_) => Some("use `kanbu-backup inspect` on the file".into()),
             Self::BadDatabaseName(_) | Self::NotABackup(_) => None,

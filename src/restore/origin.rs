@@ -4,6 +4,7 @@ use super::RestoreError;
 use crate::{
     catalog::{self, ArtifactView, Content, CopyState, Manifest},
     control::ControlDb,
+    execution::Total,
     fault::Failure,
     id::ArtifactId,
     pipeline::{Expected, Input},
@@ -52,11 +53,16 @@ impl Origin {
         }
     }
 
+    /// The end of the progress bar.
+    pub(super) fn total(&self) -> Option<Total> {
+        self.expected.stored_bytes.map(Total::Known)
+    }
+
     /// For people: where the bytes are.
     pub fn describe(&self) -> String {
         match &self.input {
             Input::Object { storage, key, .. } => format!("{}:{key}", storage.name()),
-            Input::File(path) => path.display().to_string(),
+            Input::File { path, .. } => path.display().to_string(),
         }
     }
 }

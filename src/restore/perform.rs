@@ -1,5 +1,7 @@
 //! Carrying a restore out: check, create, load, count.
 
+use std::sync::Arc;
+
 use std::path::Path;
 
 use serde_json::json;
@@ -37,7 +39,7 @@ pub async fn perform(
     origin: Origin,
     destination: &Destination,
     deps: &Deps,
-    lease: &Lease,
+    lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
     preflight(&origin, destination, deps.target.as_ref()).await?;
     lease.log(format!("checking every byte of {}", origin.describe()));
@@ -55,10 +57,10 @@ pub async fn perform(
 }
 
 /// Every byte is read and found right before anything is created.
-async fn check(origin: &Origin, keyring: &Keyring, lease: &Lease) -> Result<(), Failure> {
-    let watch = lease.watch(Phase::Check, origin.expected.stored_bytes);
-    let read = pipeline::check(&origin.input, &origin.expected, keyring, &watch).await?;
-    if read.opened { Ok(()) } else { Err(pipeline::no_key(&origin.input)) }
+async fn check(origin: &Origin, keyring: &Keyring, lease: &Arc<Lease>) -> Result<(), Failure> {
+    let watch = lease.watch(Phase::Check, origin.total());
+    let read = pipeline::check(&origin.input, &origin.expected, keyring, watch).await?;
+    if read.opened.is_some() { Ok(()) } else { Err(RestoreError::NoKey(origin.describe()).into()) }
 }
 
 async fn into_database(
@@ -66,7 +68,7 @@ async fn into_database(
     name: &str,
     options: LoadOptions,
     (target, keyring): (&DatabaseTarget, &Keyring),
-    lease: &Lease,
+    lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
     let DatabaseTarget { cluster, toolsets } = target;
     pg::create_database(cluster, name, lease.execution()).await?;
@@ -91,13 +93,13 @@ async fn load(
     name: &str,
     options: LoadOptions,
     (target, keyring): (&DatabaseTarget, &Keyring),
-    lease: &Lease,
+    lease: &Arc<Lease>,
 ) -> Result<(), Failure> {
     let format = match origin.content {
         Content::PgDumpCustom => DumpFormat::Custom,
         Content::Sql | Content::Tar => DumpFormat::Plain,
     };
-    let watch = lease.watch(Phase::Load, origin.expected.total());
+    let watch = lease.watch(Phase::Load, origin.total());
     let feed = pipeline::open(origin.input, origin.expected, keyring.clone(), watch).await?;
     let DatabaseTarget { cluster, toolsets } = target;
     let database = cluster.with_database(name);
@@ -108,7 +110,7 @@ async fn load(
 }
 
 /// Nothing half made stays; if even dropping fails, both reasons are told.
-async fn dropped(failure: Failure, cluster: &pg::Cluster, name: &str, lease: &Lease) -> Failure {
+async fn dropped(failure: Failure, cluster: &pg::Cluster, name: &str, lease: &Arc<Lease>) -> Failure {
     match pg::drop_database(cluster, name).await {
         Ok(()) => {
             lease.log(format!("dropped the half-made database {name}"));
@@ -125,9 +127,9 @@ async fn into_directory(
     origin: Origin,
     path: &Path,
     keyring: &Keyring,
-    lease: &Lease,
+    lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
-    let watch = lease.watch(Phase::Unpack, origin.expected.total());
+    let watch = lease.watch(Phase::Unpack, origin.total());
     let feed = pipeline::open(origin.input, origin.expected, keyring.clone(), watch).await?;
     let report = archive::unpack(feed, path, lease.cancelled().clone()).await?;
     lease.log(format!("unpacked {} files into {}", report.files, path.display()));

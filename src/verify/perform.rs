@@ -1,15 +1,17 @@
 //! Looking at every copy of one backup, or of all backups of a subject.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::Deps;
 use crate::{
     catalog::{self, ArtifactView, CopyCheck, CopyState, Filter, Manifest},
-    execution::{Effects, Lease, Phase, Warning},
+    execution::{Effects, Lease, Phase, Total, Warning},
     fault::{Failure, Fault},
     job::{Verify, VerifyLevel},
     pipeline::{self, Input},
-    storage::Storage,
+    storage::{Storage, StorageName},
 };
 
 /// What was seen so far.
@@ -24,7 +26,7 @@ struct Findings {
 
 /// Looks at every copy that the catalog believes in. A bad one is a finding (and degrades the outcome); only when no copy
 /// could be looked at at all does the verification itself fail.
-pub async fn perform(request: &Verify, deps: &Deps, lease: &Lease) -> Result<Effects, Failure> {
+pub async fn perform(request: &Verify, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
     let mut findings = Findings::default();
     for artifact in wanted(request, deps).await? {
         for copy in artifact.copies.iter().filter(|copy| is_expected(copy.state)) {
@@ -63,7 +65,7 @@ async fn look(
     storage: &Storage,
     level: VerifyLevel,
     deps: &Deps,
-    (lease, findings): (&Lease, &mut Findings),
+    (lease, findings): (&Arc<Lease>, &mut Findings),
 ) {
     let seen = match level {
         VerifyLevel::Quick => glance(artifact, storage).await,
@@ -94,7 +96,7 @@ async fn glance(artifact: &ArtifactView, storage: &Storage) -> Result<(), Failur
 }
 
 /// Every byte is what was written, and the manifest beside it is the one that was written with it.
-async fn read(artifact: &ArtifactView, storage: &Storage, deps: &Deps, lease: &Lease) -> Result<(), Failure> {
+async fn read(artifact: &ArtifactView, storage: &Storage, deps: &Deps, lease: &Arc<Lease>) -> Result<(), Failure> {
     let manifest = Manifest::parse(artifact.manifest.as_bytes())?;
     let stored = storage.read_small(&manifest.manifest_key(), catalog::MAX_MANIFEST_BYTES).await?;
     if stored != artifact.manifest.as_bytes() {
@@ -105,13 +107,11 @@ async fn read(artifact: &ArtifactView, storage: &Storage, deps: &Deps, lease: &L
         key: manifest.data_key(),
         sidecar: manifest.sidecar_key(),
     };
-    let watch = lease.watch(Phase::Check, Some(crate::execution::Total::Known(artifact.stored_bytes)));
+    let watch = lease.watch(Phase::Check, Some(Total::Known(artifact.stored_bytes)));
     let read = pipeline::check(&input, &manifest.expected(), &deps.keyring, watch).await?;
-    if let Some(key) = &read.manifest_key {
-        catalog::check_seal(&stored, key)?;
-    }
-    if !read.opened {
-        lease.log(format!("{}: hash of the stored bytes only, no key opens it", artifact.id.short()));
+    match read.opened {
+        Some(opened) => opened.manifest_key.map_or(Ok(()), |key| catalog::check_seal(&stored, &key))?,
+        None => lease.log(format!("{}: hash of the stored bytes only, no key opens it", artifact.id.short())),
     }
     Ok(())
 }
@@ -128,7 +128,7 @@ fn verdict(failure: &Failure) -> Option<CopyState> {
     }
 }
 
-fn unknown_storage(name: &crate::storage::StorageName) -> Failure {
+fn unknown_storage(name: &StorageName) -> Failure {
     Failure::new(Fault::Permanent, "storage.not_configured", format!("storage {name} is not configured here"))
         .with_hint("a storage that holds copies must stay configured")
 }
@@ -163,13 +163,13 @@ impl Findings {
         });
     }
 
-    fn cannot_look(&mut self, artifact: &ArtifactView, storage: &crate::storage::StorageName, failure: Failure) {
+    fn cannot_look(&mut self, artifact: &ArtifactView, storage: &StorageName, failure: Failure) {
         let text = format!("backup {} could not be looked at on {storage}: {failure}", artifact.id.short());
         self.warnings.push(Warning { code: failure.code.to_string(), text, degrades: true });
         self.blind.get_or_insert(failure);
     }
 
-    fn into_effects(self, lease: &Lease) -> Result<Effects, Failure> {
+    fn into_effects(self, lease: &Arc<Lease>) -> Result<Effects, Failure> {
         if let (true, Some(failure)) = (self.checks.is_empty(), self.blind) {
             return Err(failure);
         }

@@ -2,6 +2,7 @@
 
 mod error;
 mod progress;
+pub mod sink;
 mod table;
 
 use std::io::{IsTerminal, Write};
