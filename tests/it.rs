@@ -9,7 +9,11 @@
 
 #[path = "it/control.rs"]
 mod control;
+#[path = "it/dump.rs"]
+mod dump;
 #[path = "it/private_server.rs"]
 mod private_server;
+#[path = "it/protected.rs"]
+mod protected;
 #[path = "it/storage.rs"]
 mod storage;
