@@ -7,5 +7,7 @@
     reason = "helpers of tests report by panicking too"
 )]
 
+#[path = "it/pipeline.rs"]
+mod pipeline;
 #[path = "it/storage.rs"]
 mod storage;
