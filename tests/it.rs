@@ -15,5 +15,7 @@ mod dump;
 mod private_server;
 #[path = "it/protected.rs"]
 mod protected;
+#[path = "it/pipeline.rs"]
+mod pipeline;
 #[path = "it/storage.rs"]
 mod storage;
