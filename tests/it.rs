@@ -21,3 +21,7 @@ mod protected;
 mod pipeline;
 #[path = "it/storage.rs"]
 mod storage;
+#[path = "it/archive.rs"]
+mod archive;
+#[path = "it/config.rs"]
+mod config;
