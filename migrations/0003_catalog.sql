@@ -34,7 +34,6 @@ create index artifact_newest on kanbu_backup.artifact (subject, created_at desc,
     where deletion_decided_at is null;
 create index artifact_listed on kanbu_backup.artifact (created_at desc, id desc)
     where deletion_decided_at is null;
-create index artifact_of_job on kanbu_backup.artifact (job_id);
 
 create table kanbu_backup.artifact_copy (
     artifact_id uuid not null references kanbu_backup.artifact (id),

@@ -3,11 +3,11 @@
 //! Whether it may go was decided before; here only two things are refused, which no decision should meet by accident.
 //! Every step can be repeated: whoever comes after a crash performs what [`pending_deletions`] still names.
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use super::{CatalogError, view::word};
 use crate::{
-    control::ControlDb,
+    control::{ControlDb, STATEMENT_TIMEOUT, within},
     id::ArtifactId,
     job::Subject,
     storage::{Folder, Storage, StorageName},
@@ -31,7 +31,21 @@ pub async fn decide_deletion(
     reason: &str,
     force: bool,
 ) -> Result<Vec<PendingDeletion>, CatalogError> {
-    let mut tx = db.pool().begin().await?;
+    let (by, reason) = (by.to_owned(), reason.to_owned());
+    within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { decide(conn, id, &by, &reason, force).await })
+    })
+    .await
+}
+
+async fn decide(
+    conn: &mut PgConnection,
+    id: ArtifactId,
+    by: &str,
+    reason: &str,
+    force: bool,
+) -> Result<Vec<PendingDeletion>, CatalogError> {
+    let mut tx = conn.begin().await?;
     let siblings = lock_subject_of(&mut tx, id).await?;
     if let Some(this) = siblings.iter().find(|sibling| sibling.id == id) {
         if this.pinned && !force {
@@ -160,8 +174,10 @@ async fn pending(
 
 /// All that was decided and not yet performed, on every storage.
 pub async fn pending_deletions(db: &ControlDb) -> Result<Vec<PendingDeletion>, CatalogError> {
-    let mut conn = db.pool().acquire().await?;
-    pending(&mut conn, None).await
+    within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(pending(conn, None))
+    })
+    .await
 }
 
 /// Deletes one copy and says so in its row. Returns how many objects went this time.
@@ -187,14 +203,20 @@ pub async fn deletion_done(
     id: ArtifactId,
     storage: &StorageName,
 ) -> Result<(), CatalogError> {
-    sqlx::query!(
-        "update kanbu_backup.artifact_copy
-            set state = 'deleted', error = null, seen_at = clock_timestamp()
-          where artifact_id = $1 and storage = $2 and state = 'deleting'",
-        id.as_uuid(),
-        storage.as_str(),
-    )
-    .execute(db.pool())
-    .await?;
-    Ok(())
+    let storage = storage.clone();
+    within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move {
+            sqlx::query!(
+                "update kanbu_backup.artifact_copy
+                    set state = 'deleted', error = null, seen_at = clock_timestamp()
+                  where artifact_id = $1 and storage = $2 and state = 'deleting'",
+                id.as_uuid(),
+                storage.as_str(),
+            )
+            .execute(conn)
+            .await?;
+            Ok(())
+        })
+    })
+    .await
 }

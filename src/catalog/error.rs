@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::ManifestError;
 use crate::{
+    control::ControlError,
     fault::{Classified, Fault},
     id::ArtifactId,
     job::Subject,
@@ -14,8 +15,8 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CatalogError {
-    #[error("the control database did not answer")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Control(#[from] ControlError),
     #[error("the catalog's row of backup {artifact} has {value:?} as {column}")]
     Undecodable {
         artifact: ArtifactId,
@@ -49,6 +50,12 @@ pub enum CatalogError {
     Manifest(#[from] ManifestError),
 }
 
+impl From<sqlx::Error> for CatalogError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Control(error.into())
+    }
+}
+
 fn list(ids: &[ArtifactId]) -> String {
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     ids.join(", ")
@@ -57,7 +64,7 @@ fn list(ids: &[ArtifactId]) -> String {
 impl Classified for CatalogError {
     fn fault(&self) -> Fault {
         match self {
-            Self::Database(_) => Fault::Transient,
+            Self::Control(error) => error.fault(),
             Self::Storage(error) => error.fault(),
             Self::Manifest(error) => error.fault(),
             Self::Undecodable { .. }
@@ -72,7 +79,7 @@ impl Classified for CatalogError {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::Database(_) => "catalog.database",
+            Self::Control(error) => error.code(),
             Self::Undecodable { .. } => "catalog.undecodable",
             Self::SizeOutOfRange(_) => "catalog.size_out_of_range",
             Self::NotFound(_) => "catalog.not_found",
@@ -87,9 +94,9 @@ impl Classified for CatalogError {
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
+            Self::Control(error) => return error.hint(),
             Self::Storage(error) => return error.hint(),
             Self::Manifest(error) => return error.hint(),
-            Self::Database(_) => "see that the control database runs and can be reached",
             Self::Undecodable { .. } => "the row was written by a newer version, or by hand",
             Self::NotFound(_) => "look it up with `kanbu-backup list`",
             Self::Ambiguous { .. } => "give more of the id's last digits",

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::Error};
 
 use super::{
     ArtifactKind, Compression, Content, NewArtifact,
@@ -191,12 +191,14 @@ impl Manifest {
 
     /// Reads a manifest. Members it doesn't know are skipped; the seal isn't looked at ([`check_seal`] does that).
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| ManifestError::Malformed(serde_json::Error::custom(error)))?;
         let VersionOnly { version } =
-            serde_json::from_slice(bytes).map_err(ManifestError::Malformed)?;
+            serde_json::from_str(text).map_err(ManifestError::Malformed)?;
         if version != MANIFEST_VERSION {
             return Err(ManifestError::Version(version));
         }
-        let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(ManifestError::Malformed)?;
+        let wire: Wire<'_> = serde_json::from_str(text).map_err(ManifestError::Malformed)?;
         let manifest = wire.manifest.into_owned();
         manifest.agrees_with_itself()?;
         if wire.object == manifest.object_name() {
@@ -438,8 +440,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_malformed() {
+    fn what_is_cut_off_or_no_text_is_malformed() {
         let text = unsealed().render(None).unwrap();
+        let mut foreign = text.clone().into_bytes();
+        foreign.splice(1..1, *b"\"x\":\"\xff\",");
+        let error = Manifest::parse(&foreign).unwrap_err();
+        assert!(matches!(error, ManifestError::Malformed(_)), "{error:?}");
         for end in [0, 1, 40, text.len() - 3] {
             let error = Manifest::parse(&text.as_bytes()[..end]).unwrap_err();
             assert!(

@@ -12,7 +12,11 @@ use super::{
     ArtifactKind, ArtifactView, CatalogError, CopyCheck, NewArtifact, NewCopy,
     view::{CHECK_HOLDS_DAYS, Row, gather},
 };
-use crate::{control::ControlDb, id::ArtifactId, job::Subject};
+use crate::{
+    control::{ControlDb, STATEMENT_TIMEOUT, within},
+    id::ArtifactId,
+    job::Subject,
+};
 
 /// Digits of an id that are too few to mean one backup.
 const SHORTEST_ID: usize = 4;
@@ -105,7 +109,10 @@ pub async fn record_checks(
     checks: &[CopyCheck],
 ) -> Result<u64, CatalogError> {
     // One row per copy, the last word counting, in an order that two writers share.
-    let checks: BTreeMap<_, _> = checks.iter().map(|c| ((c.artifact, &c.storage), c)).collect();
+    let checks: BTreeMap<_, _> = checks
+        .iter()
+        .map(|c| ((c.artifact, &c.storage), c))
+        .collect();
     let artifacts: Vec<uuid::Uuid> = checks.values().map(|c| c.artifact.as_uuid()).collect();
     let storages: Vec<String> = checks.values().map(|c| c.storage.to_string()).collect();
     let states: Vec<String> = checks.values().map(|c| c.state.to_string()).collect();
@@ -185,7 +192,10 @@ pub async fn resolve(db: &ControlDb, text: &str) -> Result<ArtifactId, CatalogEr
     if digits.len() < SHORTEST_ID || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(missing());
     }
-    let matches = ending_in(db, &digits).await?;
+    let matches = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { ending_in(conn, &digits).await })
+    })
+    .await?;
     match matches.as_slice() {
         [] => Err(missing()),
         [one] => Ok(*one),
@@ -196,7 +206,7 @@ pub async fn resolve(db: &ControlDb, text: &str) -> Result<ArtifactId, CatalogEr
     }
 }
 
-async fn ending_in(db: &ControlDb, digits: &str) -> Result<Vec<ArtifactId>, CatalogError> {
+async fn ending_in(conn: &mut PgConnection, digits: &str) -> Result<Vec<ArtifactId>, CatalogError> {
     let ids = sqlx::query_scalar!(
         "select id
            from kanbu_backup.artifact
@@ -206,7 +216,7 @@ async fn ending_in(db: &ControlDb, digits: &str) -> Result<Vec<ArtifactId>, Cata
           limit 5",
         digits,
     )
-    .fetch_all(db.pool())
+    .fetch_all(conn)
     .await?;
     Ok(ids.into_iter().map(ArtifactId::from).collect())
 }
@@ -222,21 +232,38 @@ pub async fn unpin(db: &ControlDb, id: ArtifactId) -> Result<(), CatalogError> {
 }
 
 async fn set_pinned(db: &ControlDb, id: ArtifactId, pinned: bool) -> Result<(), CatalogError> {
-    let set = sqlx::query!(
-        "update kanbu_backup.artifact set pinned = $2 where id = $1 and deletion_decided_at is null",
-        id.as_uuid(),
-        pinned,
-    )
-    .execute(db.pool())
-    .await?;
-    match set.rows_affected() {
-        0 => Err(CatalogError::NotFound(id.to_string())),
-        _ => Ok(()),
-    }
+    within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move {
+            let set = sqlx::query!(
+                "update kanbu_backup.artifact set pinned = $2 where id = $1 and deletion_decided_at is null",
+                id.as_uuid(),
+                pinned,
+            )
+            .execute(conn)
+            .await?;
+            match set.rows_affected() {
+                0 => Err(CatalogError::NotFound(id.to_string())),
+                _ => Ok(()),
+            }
+        })
+    })
+    .await
 }
 
 async fn select(
     db: &ControlDb,
+    id: Option<ArtifactId>,
+    filter: &Filter,
+) -> Result<Vec<ArtifactView>, CatalogError> {
+    let filter = filter.clone();
+    within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { select_on(conn, id, &filter).await })
+    })
+    .await
+}
+
+async fn select_on(
+    conn: &mut PgConnection,
     id: Option<ArtifactId>,
     filter: &Filter,
 ) -> Result<Vec<ArtifactView>, CatalogError> {
@@ -269,7 +296,7 @@ async fn select(
         filter.limit.map(i64::from),
         CHECK_HOLDS_DAYS,
     )
-    .fetch_all(db.pool())
+    .fetch_all(conn)
     .await?;
     gather(rows)
 }

@@ -155,9 +155,13 @@ impl Row {
         let id = self.id;
         let bytes = |column, size: i64| word(id, column, &size.to_string(), |w| w.parse().ok());
         let sha256 = |column, digest: Vec<u8>| {
-            word(id, column, &hex::encode(&digest), |_| digest.as_slice().try_into().ok())
+            word(id, column, &hex::encode(&digest), |_| {
+                digest.as_slice().try_into().ok()
+            })
         };
-        let key_id = self.key_id.map(|key| word(id, "key_id", &key, |w| w.parse().ok()));
+        let key_id = self
+            .key_id
+            .map(|key| word(id, "key_id", &key, |w| w.parse().ok()));
         Ok(ArtifactView {
             id: id.into(),
             kind: word(id, "kind", &self.kind, ArtifactKind::from_word)?,
@@ -214,8 +218,14 @@ mod tests {
 
     #[test]
     fn a_rung_of_proof_includes_those_below_it() {
-        let (fresh, old) = (copy(CopyState::Stored, true), copy(CopyState::Stored, false));
-        let (missing, damaged) = (copy(CopyState::Missing, true), copy(CopyState::Damaged, true));
+        let (fresh, old) = (
+            copy(CopyState::Stored, true),
+            copy(CopyState::Stored, false),
+        );
+        let (missing, damaged) = (
+            copy(CopyState::Missing, true),
+            copy(CopyState::Damaged, true),
+        );
         for (copies, expected) in [
             (vec![], Proof::Lost),
             (vec![missing.clone(), damaged.clone()], Proof::Lost),

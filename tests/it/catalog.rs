@@ -141,7 +141,11 @@ async fn the_words_that_columns_allow_are_those_of_the_types() {
         .await
         .unwrap();
         let words = rule.split('\'').skip(1).step_by(2).map(str::to_owned);
-        assert_eq!(words.collect::<BTreeSet<_>>(), expected, "{table}.{column}: {rule}");
+        assert_eq!(
+            words.collect::<BTreeSet<_>>(),
+            expected,
+            "{table}.{column}: {rule}"
+        );
     }
 }
 
@@ -150,16 +154,40 @@ async fn a_backup_is_read_back_as_it_was_entered_and_entering_it_twice_changes_n
     let (_database, db) = testing::control_db().await;
     let manifest = manifest();
     let new = artifact_of(&manifest);
-    let copies = [copy_on("local", CopyState::Stored), copy_on("s3-eu", CopyState::Missing)];
+    let copies = [
+        copy_on("local", CopyState::Stored),
+        copy_on("s3-eu", CopyState::Missing),
+    ];
     enter(&db, &new, &copies).await;
-    enter(&db, &NewArtifact { label: None, ..new.clone() }, &copies).await;
+    enter(
+        &db,
+        &NewArtifact {
+            label: None,
+            ..new.clone()
+        },
+        &copies,
+    )
+    .await;
 
     let view = catalog::get(&db, new.id).await.unwrap().unwrap();
     assert_eq!(view.manifest().unwrap(), manifest);
-    assert_eq!((view.subject, view.folder, view.label), (new.subject, new.folder, new.label));
-    assert_eq!((view.stored_sha256, view.stored_bytes), (new.stored_sha256, new.stored_bytes));
-    let copies: Vec<_> = view.copies.iter().map(|c| (c.storage.as_str(), c.state)).collect();
-    assert_eq!(copies, [("local", CopyState::Stored), ("s3-eu", CopyState::Missing)]);
+    assert_eq!(
+        (view.subject, view.folder, view.label),
+        (new.subject, new.folder, new.label)
+    );
+    assert_eq!(
+        (view.stored_sha256, view.stored_bytes),
+        (new.stored_sha256, new.stored_bytes)
+    );
+    let copies: Vec<_> = view
+        .copies
+        .iter()
+        .map(|c| (c.storage.as_str(), c.state))
+        .collect();
+    assert_eq!(
+        copies,
+        [("local", CopyState::Stored), ("s3-eu", CopyState::Missing)]
+    );
     assert_eq!(view.copies[1].error.as_deref(), Some("it failed"));
     assert_eq!(view.proof, Proof::Stored);
 }
@@ -167,7 +195,11 @@ async fn a_backup_is_read_back_as_it_was_entered_and_entering_it_twice_changes_n
 #[tokio::test]
 async fn a_list_is_filtered_and_begins_with_the_newest() {
     let (_database, db) = testing::control_db().await;
-    let [a, b, c] = [later("database:a", 1), later("database:b", 3), later("database:a", 2)];
+    let [a, b, c] = [
+        later("database:a", 1),
+        later("database:b", 3),
+        later("database:a", 2),
+    ];
     for artifact in [&a, &b, &c] {
         enter_stored(&db, artifact).await;
     }
@@ -176,18 +208,34 @@ async fn a_list_is_filtered_and_begins_with_the_newest() {
 
     let all = Filter::default();
     assert_eq!(ids(&db, &all).await, [b.id, c.id, a.id]);
-    let of_a = Filter { subject: Some(a.subject.clone()), ..all.clone() };
+    let of_a = Filter {
+        subject: Some(a.subject.clone()),
+        ..all.clone()
+    };
     assert_eq!(ids(&db, &of_a).await, [c.id, a.id]);
-    let with_lost = Filter { include_lost: true, limit: Some(2), ..all.clone() };
+    let with_lost = Filter {
+        include_lost: true,
+        limit: Some(2),
+        ..all.clone()
+    };
     assert_eq!(ids(&db, &with_lost).await, [lost.id, b.id]);
-    let since = Filter { since: Some(c.created_at), ..all.clone() };
+    let since = Filter {
+        since: Some(c.created_at),
+        ..all.clone()
+    };
     assert_eq!(ids(&db, &since).await, [b.id, c.id]);
-    let sources = Filter { kind: Some(ArtifactKind::Source), ..all };
+    let sources = Filter {
+        kind: Some(ArtifactKind::Source),
+        ..all
+    };
     assert_eq!(ids(&db, &sources).await, []);
 
     let newest = catalog::newest(&db, &a.subject).await.unwrap().unwrap();
     assert_eq!(newest.id, c.id, "the newest must be one that can be read");
-    assert_eq!(catalog::get(&db, lost.id).await.unwrap().unwrap().proof, Proof::Lost);
+    assert_eq!(
+        catalog::get(&db, lost.id).await.unwrap().unwrap().proof,
+        Proof::Lost
+    );
 }
 
 #[tokio::test]
@@ -195,7 +243,10 @@ async fn a_backup_is_found_by_its_id_its_end_or_as_the_latest() {
     let (_database, db) = testing::control_db().await;
     let (old, new) = (later("database:a", 1), later("database:b", 2));
     // Two ids that end alike.
-    let twin = |id: &str| NewArtifact { id: id.parse().unwrap(), ..artifact() };
+    let twin = |id: &str| NewArtifact {
+        id: id.parse().unwrap(),
+        ..artifact()
+    };
     let twins = [
         twin("01890a5d-ac96-774b-bcce-1111eeeeffff"),
         twin("01890a5d-ac96-774b-bcce-2222eeeeffff"),
@@ -206,18 +257,30 @@ async fn a_backup_is_found_by_its_id_its_end_or_as_the_latest() {
 
     let resolved = catalog::resolve(&db, &old.id.to_string()).await.unwrap();
     assert_eq!(resolved, old.id);
-    assert_eq!(catalog::resolve(&db, &old.id.short()).await.unwrap(), old.id);
-    assert_eq!(catalog::resolve(&db, "1111EEEEffff").await.unwrap(), twins[0].id);
+    assert_eq!(
+        catalog::resolve(&db, &old.id.short()).await.unwrap(),
+        old.id
+    );
+    assert_eq!(
+        catalog::resolve(&db, "1111EEEEffff").await.unwrap(),
+        twins[0].id
+    );
     assert_eq!(catalog::resolve(&db, "latest").await.unwrap(), new.id);
     match catalog::resolve(&db, "eeeeffff").await {
         Err(CatalogError::Ambiguous { matches, .. }) => {
-            assert_eq!(BTreeSet::from_iter(matches), twins.iter().map(|t| t.id).collect());
+            assert_eq!(
+                BTreeSet::from_iter(matches),
+                twins.iter().map(|t| t.id).collect()
+            );
         }
         other => panic!("{other:?}"),
     }
     for nothing in ["", "fff", "0000-0000", "latest-source", "%", "x' or 1=1"] {
         let missing = catalog::resolve(&db, nothing).await;
-        assert!(matches!(missing, Err(CatalogError::NotFound(_))), "{nothing:?}: {missing:?}");
+        assert!(
+            matches!(missing, Err(CatalogError::NotFound(_))),
+            "{nothing:?}: {missing:?}"
+        );
     }
 }
 
@@ -225,29 +288,52 @@ async fn a_backup_is_found_by_its_id_its_end_or_as_the_latest() {
 async fn proof_climbs_and_falls_with_what_checks_find() {
     let (_database, db) = testing::control_db().await;
     let new = artifact();
-    enter(&db, &new, &[copy_on("local", CopyState::Stored), copy_on("nas", CopyState::Stored)]).await;
+    enter(
+        &db,
+        &new,
+        &[
+            copy_on("local", CopyState::Stored),
+            copy_on("nas", CopyState::Stored),
+        ],
+    )
+    .await;
     let proof = async || catalog::get(&db, new.id).await.unwrap().unwrap().proof;
-    let found = async |storage, state, full| record(&db, &[look(new.id, storage, state, full)]).await;
+    let found =
+        async |storage, state, full| record(&db, &[look(new.id, storage, state, full)]).await;
 
     assert_eq!(proof().await, Proof::Replicated);
     found("local", CopyState::Stored, true).await;
-    assert_eq!(proof().await, Proof::Replicated, "one copy of two was checked");
+    assert_eq!(
+        proof().await,
+        Proof::Replicated,
+        "one copy of two was checked"
+    );
     found("nas", CopyState::Stored, true).await;
     assert_eq!(proof().await, Proof::Checked);
 
     found("nas", CopyState::Damaged, true).await;
     assert_eq!(proof().await, Proof::Stored);
     assert_eq!(found("nas", CopyState::Stored, false).await, 0);
-    assert_eq!(proof().await, Proof::Stored, "a quick look cleared a damage that it can't see");
+    assert_eq!(
+        proof().await,
+        Proof::Stored,
+        "a quick look cleared a damage that it can't see"
+    );
     found("nas", CopyState::Stored, true).await;
     assert_eq!(proof().await, Proof::Checked);
 
-    sqlx::query("update kanbu_backup.artifact_copy set checked_at = checked_at - make_interval(days => $1)")
-        .bind(catalog::CHECK_HOLDS_DAYS + 1)
-        .execute(db.pool())
-        .await
-        .unwrap();
-    assert_eq!(proof().await, Proof::Replicated, "an old check still counted");
+    sqlx::query(
+        "update kanbu_backup.artifact_copy set checked_at = checked_at - make_interval(days => $1)",
+    )
+    .bind(catalog::CHECK_HOLDS_DAYS + 1)
+    .execute(db.pool())
+    .await
+    .unwrap();
+    assert_eq!(
+        proof().await,
+        Proof::Replicated,
+        "an old check still counted"
+    );
 }
 
 #[tokio::test]
@@ -256,13 +342,18 @@ async fn checks_of_backups_that_are_unknown_or_to_be_deleted_are_passed_over() {
     let (going, staying) = (later("database:a", 1), later("database:a", 2));
     enter_stored(&db, &going).await;
     enter_stored(&db, &staying).await;
-    catalog::decide_deletion(&db, going.id, "ann", "expired", false).await.unwrap();
+    catalog::decide_deletion(&db, going.id, "ann", "expired", false)
+        .await
+        .unwrap();
 
     let unknown = ArtifactId::new();
-    let checks = [going.id, staying.id, unknown]
-        .map(|id| look(id, "local", CopyState::Stored, true));
+    let checks =
+        [going.id, staying.id, unknown].map(|id| look(id, "local", CopyState::Stored, true));
     assert_eq!(record(&db, &checks).await, 1);
-    assert_eq!(record(&db, &[look(going.id, "nas", CopyState::Stored, true)]).await, 0);
+    assert_eq!(
+        record(&db, &[look(going.id, "nas", CopyState::Stored, true)]).await,
+        0
+    );
     assert_eq!(catalog::pending_deletions(&db).await.unwrap().len(), 1);
 }
 
@@ -277,18 +368,27 @@ async fn pinned_backups_and_the_last_stored_one_are_not_deleted_by_accident() {
     let delete = async |id, force| catalog::decide_deletion(&db, id, "ann", "expired", force).await;
 
     let refused = delete(only.id, false).await;
-    assert!(matches!(refused, Err(CatalogError::LastOfSubject { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CatalogError::LastOfSubject { .. })),
+        "{refused:?}"
+    );
     let second = later("database:a", 4);
     enter_stored(&db, &second).await;
     catalog::pin(&db, only.id).await.unwrap();
     let refused = delete(only.id, false).await;
-    assert!(matches!(refused, Err(CatalogError::Pinned(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CatalogError::Pinned(_))),
+        "{refused:?}"
+    );
     catalog::unpin(&db, only.id).await.unwrap();
     assert_eq!(delete(only.id, false).await.unwrap().len(), 1);
     delete(lost.id, false).await.unwrap();
     delete(second.id, true).await.unwrap();
 
-    assert_eq!(catalog::get(&db, only.id).await.unwrap().map(|v| v.id), None);
+    assert_eq!(
+        catalog::get(&db, only.id).await.unwrap().map(|v| v.id),
+        None
+    );
     let gone = catalog::pin(&db, only.id).await;
     assert!(matches!(gone, Err(CatalogError::NotFound(_))), "{gone:?}");
     let never = delete(ArtifactId::new(), true).await;
@@ -307,7 +407,10 @@ async fn two_deletions_at_once_leave_a_subject_its_last_backup() {
             catalog::decide_deletion(&db, a.id, "ann", "expired", false),
             catalog::decide_deletion(&db, b.id, "bob", "expired", false),
         );
-        let refused = [first, second].into_iter().filter_map(Result::err).collect::<Vec<_>>();
+        let refused = [first, second]
+            .into_iter()
+            .filter_map(Result::err)
+            .collect::<Vec<_>>();
         assert!(
             matches!(refused.as_slice(), [CatalogError::LastOfSubject { .. }]),
             "round {round}: {refused:?}"
@@ -329,7 +432,9 @@ impl World {
         let storage = Storage::open(&StorageConfig {
             name: name("local"),
             role: Role::Primary,
-            place: Place::Local { directory: place.path().to_owned() },
+            place: Place::Local {
+                directory: place.path().to_owned(),
+            },
         })
         .unwrap();
         let manifest = manifest();
@@ -345,11 +450,19 @@ impl World {
         ] {
             storage.put_new(key, Bytes::from(content)).await.unwrap();
         }
-        Self { place, storage, manifest, sidecar }
+        Self {
+            place,
+            storage,
+            manifest,
+            sidecar,
+        }
     }
 
     fn folder_exists(&self) -> bool {
-        self.place.path().join(self.manifest.folder().to_string()).exists()
+        self.place
+            .path()
+            .join(self.manifest.folder().to_string())
+            .exists()
     }
 }
 
@@ -360,15 +473,25 @@ async fn a_deletion_that_crashed_at_any_step_is_completed_by_whoever_comes_next(
         let world = World::with_a_backup().await;
         let id = world.manifest.artifact;
         enter_stored(&db, &artifact_of(&world.manifest)).await;
-        catalog::decide_deletion(&db, id, "ann", "expired", true).await.unwrap();
+        catalog::decide_deletion(&db, id, "ann", "expired", true)
+            .await
+            .unwrap();
 
         // What the one that crashed had done of it, in the order of a deletion.
-        let keys = [world.manifest.manifest_key(), world.sidecar.clone(), world.manifest.data_key()];
+        let keys = [
+            world.manifest.manifest_key(),
+            world.sidecar.clone(),
+            world.manifest.data_key(),
+        ];
         for key in keys.iter().take(steps) {
             world.storage.delete(key).await.unwrap();
         }
         if steps == 4 {
-            world.storage.delete_folder(&world.manifest.folder()).await.unwrap();
+            world
+                .storage
+                .delete_folder(&world.manifest.folder())
+                .await
+                .unwrap();
         }
 
         let pending = catalog::pending_deletions(&db).await.unwrap();
@@ -378,14 +501,30 @@ async fn a_deletion_that_crashed_at_any_step_is_completed_by_whoever_comes_next(
             storage: name("local"),
         };
         assert_eq!(pending, [expected], "after {steps} steps");
-        let deleted = catalog::perform_deletion(&db, &pending[0], &world.storage).await.unwrap();
-        assert_eq!(deleted, 3_u64.saturating_sub(steps as u64), "after {steps} steps");
+        let deleted = catalog::perform_deletion(&db, &pending[0], &world.storage)
+            .await
+            .unwrap();
+        assert_eq!(
+            deleted,
+            3_u64.saturating_sub(steps as u64),
+            "after {steps} steps"
+        );
         assert!(!world.folder_exists(), "after {steps} steps");
         assert_eq!(catalog::pending_deletions(&db).await.unwrap(), []);
 
         // And once more, as after a reply that was lost.
-        assert_eq!(catalog::perform_deletion(&db, &pending[0], &world.storage).await.unwrap(), 0);
-        assert_eq!(catalog::decide_deletion(&db, id, "bob", "again", false).await.unwrap(), []);
+        assert_eq!(
+            catalog::perform_deletion(&db, &pending[0], &world.storage)
+                .await
+                .unwrap(),
+            0
+        );
+        assert_eq!(
+            catalog::decide_deletion(&db, id, "bob", "again", false)
+                .await
+                .unwrap(),
+            []
+        );
     }
 }
 
@@ -393,11 +532,21 @@ async fn a_deletion_that_crashed_at_any_step_is_completed_by_whoever_comes_next(
 async fn a_deletion_is_not_performed_on_another_storage() {
     let (_database, db) = testing::control_db().await;
     let world = World::with_a_backup().await;
-    enter(&db, &artifact_of(&world.manifest), &[copy_on("nas", CopyState::Stored)]).await;
+    enter(
+        &db,
+        &artifact_of(&world.manifest),
+        &[copy_on("nas", CopyState::Stored)],
+    )
+    .await;
     let id = world.manifest.artifact;
-    let pending = catalog::decide_deletion(&db, id, "ann", "expired", true).await.unwrap();
+    let pending = catalog::decide_deletion(&db, id, "ann", "expired", true)
+        .await
+        .unwrap();
     let refused = catalog::perform_deletion(&db, &pending[0], &world.storage).await;
-    assert!(matches!(refused, Err(CatalogError::WrongStorage { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CatalogError::WrongStorage { .. })),
+        "{refused:?}"
+    );
     assert!(world.folder_exists());
 }
 
@@ -406,29 +555,50 @@ async fn a_finished_backup_of_an_earlier_execution_is_adopted() {
     let world = World::with_a_backup().await;
     let of = |execution| vec![ExecutionId::new(), execution];
     let executions = of(world.manifest.execution);
-    let found = adopt::find(&world.storage, &environment(), &executions).await.unwrap();
+    let found = adopt::find(&world.storage, &environment(), &executions)
+        .await
+        .unwrap();
     let (manifest, text) = found.unwrap();
     assert_eq!(manifest, world.manifest);
     assert_eq!(text, manifest.render(None).unwrap());
 
     let others = of(ExecutionId::new());
-    assert_eq!(adopt::find(&world.storage, &environment(), &others).await.unwrap(), None);
+    assert_eq!(
+        adopt::find(&world.storage, &environment(), &others)
+            .await
+            .unwrap(),
+        None
+    );
 }
 
 #[tokio::test]
 async fn a_backup_that_is_not_whole_is_not_adopted() {
     let cut = async |world: &World| {
-        let path = world.place.path().join(world.manifest.data_key().to_string());
+        let path = world
+            .place
+            .path()
+            .join(world.manifest.data_key().to_string());
         std::fs::write(path, &CONTENT[..4]).unwrap();
     };
     let without_data = async |world: &World| {
-        world.storage.delete(&world.manifest.data_key()).await.unwrap();
+        world
+            .storage
+            .delete(&world.manifest.data_key())
+            .await
+            .unwrap();
     };
     let without_manifest = async |world: &World| {
-        world.storage.delete(&world.manifest.manifest_key()).await.unwrap();
+        world
+            .storage
+            .delete(&world.manifest.manifest_key())
+            .await
+            .unwrap();
     };
     let scribbled = async |world: &World| {
-        let path = world.place.path().join(world.manifest.manifest_key().to_string());
+        let path = world
+            .place
+            .path()
+            .join(world.manifest.manifest_key().to_string());
         std::fs::write(path, "{\"version\":1,").unwrap();
     };
     for damage in 0..4 {
@@ -456,19 +626,36 @@ async fn a_storage_alone_tells_which_backups_it_holds() {
     std::fs::write(&path, text.replace("nightly", "hacked!")).unwrap();
 
     let seal_of = async |keyring: &Keyring, id: ArtifactId| {
-        let found = rebuild::scan(&world.storage, &environment(), keyring).await.unwrap();
+        let found = rebuild::scan(&world.storage, &environment(), keyring)
+            .await
+            .unwrap();
         assert_eq!(found.len(), 3);
-        let found = found.into_iter().find(|f| f.manifest.as_ref().unwrap().artifact == id).unwrap();
+        let found = found
+            .into_iter()
+            .find(|f| f.manifest.as_ref().unwrap().artifact == id)
+            .unwrap();
         assert_eq!(found.copy, CopyState::Stored);
         found.seal
     };
     assert!(matches!(seal_of(&ours, sealed.artifact).await, Seal::Good));
-    assert!(matches!(seal_of(&ours, swapped.artifact).await, Seal::Refused(_)));
-    assert!(matches!(seal_of(&ours, world.manifest.artifact).await, Seal::Absent));
+    assert!(matches!(
+        seal_of(&ours, swapped.artifact).await,
+        Seal::Refused(_)
+    ));
+    assert!(matches!(
+        seal_of(&ours, world.manifest.artifact).await,
+        Seal::Absent
+    ));
     let none = Keyring::new(None, Vec::new());
-    assert!(matches!(seal_of(&none, sealed.artifact).await, Seal::Unchecked));
+    assert!(matches!(
+        seal_of(&none, sealed.artifact).await,
+        Seal::Unchecked
+    ));
     let foreign = Keyring::new(Some(key(&"08".repeat(32))), Vec::new());
-    assert!(matches!(seal_of(&foreign, sealed.artifact).await, Seal::Unchecked));
+    assert!(matches!(
+        seal_of(&foreign, sealed.artifact).await,
+        Seal::Unchecked
+    ));
 }
 
 async fn put_sealed(storage: &Storage, keyring: &Keyring) -> Manifest {
@@ -489,7 +676,13 @@ async fn put_sealed(storage: &Storage, keyring: &Keyring) -> Manifest {
         ..manifest()
     };
     let text = manifest.render(Some(&seal)).unwrap();
-    storage.put_new(&manifest.data_key(), Bytes::from(file)).await.unwrap();
-    storage.put_new(&manifest.manifest_key(), Bytes::from(text)).await.unwrap();
+    storage
+        .put_new(&manifest.data_key(), Bytes::from(file))
+        .await
+        .unwrap();
+    storage
+        .put_new(&manifest.manifest_key(), Bytes::from(text))
+        .await
+        .unwrap();
     manifest
 }
