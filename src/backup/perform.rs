@@ -27,9 +27,9 @@ pub async fn perform(request: &Backup, plan: Plan, deps: &Deps, lease: &Arc<Leas
     let watch = lease.watch(phase(&plan), opened.estimate.map(Total::Estimate));
     let written = pipeline::write(opened.feed, recipe, targets(&plan, deps), watch).await?;
     refuse_empty(&plan, &written)?;
-    let (found, mut warnings) = opened.report.finish(plan.envelope != EnvelopeFormat::None).await;
+    let source::Told { facts, mut warnings } = opened.report.told(plan.envelope != EnvelopeFormat::None).await?;
     warnings.extend(unencrypted(&plan));
-    let facts = merged(opened.facts, found);
+    let facts = merged(opened.facts, facts);
     let made = store::Made { request, plan: &plan, written: &written, facts, warnings };
     store::commit(made, deps, lease).await
 }

@@ -8,12 +8,17 @@ use serde_json::{Value, json};
 
 use super::{BackupError, Plan};
 use crate::{
-    archive::{self, Excludes, PackHandle, PackSpec},
+    archive::{self, Excludes, PackHandle, PackReport, PackSpec},
     catalog::Content,
     execution::{Lease, Warning},
     fault::Failure,
     job::Subject,
-    pg::{self, Cluster, ContainerChoice, DumpFormat, DumpHandle, PgMode, Toolset},
+    pg::{
+        cluster::Cluster,
+        docker::ContainerChoice,
+        dump::{self, DumpFormat, DumpHandle, PgMode, Route},
+        tools::Toolset,
+    },
     pipeline::Feed,
 };
 
@@ -77,7 +82,7 @@ pub(super) enum Report {
 pub(super) async fn open(plan: &Plan, sources: &Sources, lease: &Arc<Lease>) -> Result<Opened, Failure> {
     match (sources.database(&plan.subject), sources.tree(&plan.subject)) {
         (Some(database), _) => open_database(plan, database, lease).await,
-        (None, Some(tree)) => open_tree(tree, lease),
+        (None, Some(tree)) => Ok(open_tree(tree, lease)),
         (None, None) => Err(BackupError::UnknownSubject(plan.subject.clone()).into()),
     }
 }
@@ -88,48 +93,60 @@ async fn open_database(
     lease: &Arc<Lease>,
 ) -> Result<Opened, Failure> {
     let DatabaseSource { cluster, mode, containers, toolsets, .. } = source;
-    let route = pg::route(*mode, cluster, containers, toolsets).await?;
-    let facts = pg::facts_by(&route, cluster).await?;
+    let route = dump::route(*mode, cluster, containers, toolsets).await?;
+    let server = route.facts(cluster).await?;
+    lease.log(format!("PostgreSQL {} {}, dumped {}", server.version, server.database, by(&route)));
     let format = match plan.content {
         Content::PgDumpCustom => DumpFormat::Custom,
         Content::Sql | Content::Tar => DumpFormat::Plain,
     };
-    let (feed, handle) =
-        pg::dump(&route, cluster, format, lease.execution(), lease.cancelled().clone()).await?;
+    let cancel = lease.cancelled().clone();
+    let (feed, handle) = dump::dump(&route, cluster, format, lease.execution(), cancel).await?;
     Ok(Opened {
         feed,
-        estimate: Some(facts.size_bytes),
-        facts: json!({
-            "server_version": facts.version,
-            "client_version": route.client_version(),
-            "route": route.word(),
-            "database": facts.database,
-            "database_bytes": facts.size_bytes,
-            "encoding": facts.encoding,
-            "collation": facts.collation,
-        }),
+        estimate: Some(server.size_bytes),
+        facts: json!({ "server": server, "route": by(&route) }),
         report: Report::Dump(handle),
     })
 }
 
-fn open_tree(source: &TreeSource, lease: &Arc<Lease>) -> Result<Opened, Failure> {
+fn by(route: &Route) -> &'static str {
+    match route {
+        Route::Direct(_) => "direct",
+        Route::Docker(_) => "docker",
+    }
+}
+
+fn open_tree(source: &TreeSource, lease: &Lease) -> Opened {
     let spec = PackSpec { root: source.root.clone(), excludes: source.excludes.clone() };
-    let (feed, handle) = archive::pack(spec, lease.cancelled().clone())?;
-    Ok(Opened { feed, estimate: None, facts: json!({}), report: Report::Pack(handle) })
+    let (feed, handle) = archive::pack(spec, lease.cancelled().clone());
+    Opened { feed, estimate: None, facts: json!({}), report: Report::Pack(handle) }
+}
+
+/// What the source had to say: facts for the manifest, warnings for the operator.
+pub(super) struct Told {
+    pub facts: Value,
+    pub warnings: Vec<Warning>,
 }
 
 impl Report {
-    /// What an operator should know about the source, and what the manifest gains from it.
-    pub(super) async fn finish(self, encrypted: bool) -> (Value, Vec<Warning>) {
+    pub(super) async fn told(self, encrypted: bool) -> Result<Told, Failure> {
         match self {
             Self::Dump(handle) => {
-                let report = handle.report().await;
-                (json!({}), report.warnings)
+                let report = handle.report().await.unwrap_or_default();
+                let facts = json!({ "client_version": report.header.map(|h| h.client_version) });
+                Ok(Told { facts, warnings: report.warnings.into_iter().map(dump_warning).collect() })
             }
             Self::Pack(handle) => {
-                let report = handle.report().await;
-                (json!({ "files": report.files, "directories": report.directories }), report.warnings(encrypted))
+                let report = handle.report().await?;
+                let facts = json!({ "files": report.files, "directories": report.directories });
+                Ok(Told { facts, warnings: tree_warnings(&report, encrypted) })
             }
         }
     }
+}
+
+/// `pg_dump` exits well and still has something to say, for instance about circular foreign keys.
+fn dump_warning(text: String) -> Warning {
+    Warning { code: "database.dump_warning".to_owned(), text, degrades: false }
 }

@@ -8,7 +8,7 @@ use super::RestoreError;
 use crate::{
     catalog::Content,
     job::RestoreInto,
-    pg::{Cluster, Toolset},
+    pg::{cluster::Cluster, tools::Toolset},
 };
 
 /// The server on which new databases are made.

@@ -2,11 +2,12 @@
 
 use super::RestoreError;
 use crate::{
-    catalog::{self, ArtifactView, Content, CopyState, Manifest},
+    catalog::{self, Content, Manifest},
     control::ControlDb,
     execution::Total,
     fault::Failure,
     id::ArtifactId,
+    pg::facts::Facts,
     pipeline::{Expected, Input},
     storage::Storage,
 };
@@ -17,8 +18,8 @@ pub struct Origin {
     pub input: Input,
     pub expected: Expected,
     pub content: Content,
-    /// The major version of the server that was dumped, where it is known.
-    pub server_version: Option<String>,
+    /// The server and database that were dumped, where the manifest tells.
+    pub server: Option<Facts>,
 }
 
 impl Origin {
@@ -31,12 +32,13 @@ impl Origin {
     ) -> Result<Self, Failure> {
         let artifact = catalog::get(catalog, id).await?.ok_or(RestoreError::NotFound(id))?;
         let no_copy = || RestoreError::NoCopy { artifact: id, storage: wanted.map(str::to_owned) };
-        let storage = good_copies(&artifact)
+        let storage = artifact
+            .stored_copies()
+            .map(|copy| copy.storage.as_str())
             .filter(|name| wanted.is_none_or(|wanted| *name == wanted))
             .find_map(|name| storages.iter().find(|storage| storage.name().as_str() == name))
             .ok_or_else(no_copy)?;
-        let manifest = Manifest::parse(artifact.manifest.as_bytes())?;
-        Ok(Self::on_storage(storage, &manifest))
+        Ok(Self::on_storage(storage, &artifact.manifest()?))
     }
 
     /// A copy whose manifest is at hand.
@@ -49,7 +51,7 @@ impl Origin {
             },
             expected: manifest.expected(),
             content: manifest.content,
-            server_version: manifest.source["server_version"].as_str().map(str::to_owned),
+            server: serde_json::from_value(manifest.source["server"].clone()).ok(),
         }
     }
 
@@ -67,6 +69,3 @@ impl Origin {
     }
 }
 
-fn good_copies(artifact: &ArtifactView) -> impl Iterator<Item = &str> {
-    artifact.copies.iter().filter(|copy| copy.state == CopyState::Stored).map(|copy| copy.storage.as_str())
-}

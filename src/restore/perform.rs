@@ -1,19 +1,23 @@
 //! Carrying a restore out: check, create, load, count.
 
-use std::sync::Arc;
-
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use serde_json::json;
 
 use super::{DatabaseTarget, Deps, Destination, Origin, RestoreError};
 use crate::{
     archive,
+    bytes::ByteSize,
     catalog::Content,
     crypto::Keyring,
-    execution::{Effects, Lease, Phase},
+    execution::{Effects, Lease, Phase, Warning},
     fault::Failure,
-    pg::{self, DumpFormat, LoadOptions},
+    pg::{
+        cluster::Cluster,
+        dump::DumpFormat,
+        restore::{self as pg, LoadOptions, TableCount},
+        tools::choose_client,
+    },
     pipeline,
 };
 
@@ -48,8 +52,7 @@ pub async fn perform(
     let effects = match destination {
         Destination::Database { name, no_owner } => {
             let target = deps.target.as_ref().ok_or(RestoreError::NoTarget)?;
-            let options = LoadOptions { no_owner: *no_owner };
-            into_database(origin, name, options, (target, &deps.keyring), lease).await?
+            into_database(origin, name, *no_owner, (target, &deps.keyring), lease).await?
         }
         Destination::Directory { path } => into_directory(origin, path, &deps.keyring, lease).await?,
     };
@@ -63,35 +66,47 @@ async fn check(origin: &Origin, keyring: &Keyring, lease: &Arc<Lease>) -> Result
     if read.opened.is_some() { Ok(()) } else { Err(RestoreError::NoKey(origin.describe()).into()) }
 }
 
+/// Creates the database, fills it, counts it; whatever fails, nothing half made stays.
 async fn into_database(
     origin: Origin,
     name: &str,
-    options: LoadOptions,
+    no_owner: bool,
     (target, keyring): (&DatabaseTarget, &Keyring),
     lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
-    let DatabaseTarget { cluster, toolsets } = target;
-    pg::create_database(cluster, name, lease.execution()).await?;
+    let shape = origin.server.as_ref().map(|server| server.shape.clone()).unwrap_or_default();
+    let cluster = &target.cluster;
+    let mut differences =
+        pg::create_database(cluster, name, &shape, lease.execution()).await?;
     lease.log(format!("created database {name}"));
-    let loaded = load(origin, name, options, (target, keyring), lease).await;
-    let counts = match loaded {
-        Ok(()) => pg::table_counts(cluster, name).await.map_err(Failure::from),
-        Err(failure) => Err(failure),
-    };
-    match counts {
-        Ok(counts) => {
-            let rows: u64 = counts.iter().map(|count| count.rows).sum();
-            lease.log(format!("{} tables, {rows} rows in {name}", counts.len()));
-            Ok(reported(json!({ "database": name, "tables": counts.len(), "rows": rows, "counts": counts })))
+    let filled = async {
+        load(origin, name, no_owner, (target, keyring), lease).await?;
+        if !no_owner {
+            differences.extend(pg::give_properties(cluster, name, &shape).await?);
         }
+        Ok(pg::table_counts(cluster, name).await?)
+    };
+    match filled.await {
+        Ok(counts) => Ok(counted(name, &counts, differences, lease)),
         Err(failure) => Err(dropped(failure, cluster, name, lease).await),
     }
+}
+
+fn counted(name: &str, counts: &[TableCount], differences: Vec<String>, lease: &Lease) -> Effects {
+    let rows: u64 = counts.iter().map(|count| count.rows).sum();
+    lease.log(format!("{} tables, {rows} rows in {name}", counts.len()));
+    let warnings = differences
+        .into_iter()
+        .map(|text| Warning { code: "restore.difference".to_owned(), text, degrades: false })
+        .collect();
+    let result = json!({ "database": name, "tables": counts.len(), "rows": rows, "counts": counts });
+    Effects { warnings, result, ..Effects::default() }
 }
 
 async fn load(
     origin: Origin,
     name: &str,
-    options: LoadOptions,
+    no_owner: bool,
     (target, keyring): (&DatabaseTarget, &Keyring),
     lease: &Arc<Lease>,
 ) -> Result<(), Failure> {
@@ -99,26 +114,33 @@ async fn load(
         Content::PgDumpCustom => DumpFormat::Custom,
         Content::Sql | Content::Tar => DumpFormat::Plain,
     };
+    let DatabaseTarget { cluster, toolsets } = target;
+    let tools = choose_client(toolsets, newest_major(&origin, cluster).await?)?;
     let watch = lease.watch(Phase::Load, origin.total());
     let feed = pipeline::open(origin.input, origin.expected, keyring.clone(), watch).await?;
-    let DatabaseTarget { cluster, toolsets } = target;
-    let database = cluster.with_database(name);
-    let load = pg::load(toolsets, &database, format, options, feed, lease.cancelled().clone());
-    let report = load.await?;
-    lease.log(format!("loaded {} bytes", report.bytes));
+    let options = LoadOptions { format, no_owner, execution: lease.execution() };
+    let cancel = lease.cancelled().clone();
+    let report = pg::load(tools, cluster, name, options, feed, cancel).await?;
+    lease.log(format!("loaded {}", ByteSize(report.bytes)));
     Ok(())
 }
 
-/// Nothing half made stays; if even dropping fails, both reasons are told.
-async fn dropped(failure: Failure, cluster: &pg::Cluster, name: &str, lease: &Arc<Lease>) -> Failure {
-    match pg::drop_database(cluster, name).await {
+/// The tools must be as new as both servers: the one that was dumped and the one that is filled.
+async fn newest_major(origin: &Origin, cluster: &Cluster) -> Result<u32, Failure> {
+    let target = cluster.facts().await?.major();
+    Ok(origin.server.as_ref().map_or(target, |dumped| dumped.major().max(target)))
+}
+
+/// If even dropping fails, both reasons are told.
+async fn dropped(failure: Failure, cluster: &Cluster, name: &str, lease: &Lease) -> Failure {
+    match pg::drop_database(cluster, name, lease.execution()).await {
         Ok(()) => {
             lease.log(format!("dropped the half-made database {name}"));
             failure
         }
         Err(error) => {
-            let message = format!("{}; the half-made database {name} is still there: {error}", failure.message);
-            Failure { message, ..failure }
+            let still_there = format!("the half-made database {name} is still there: {error}");
+            Failure { message: format!("{}; {still_there}", failure.message), ..failure }
         }
     }
 }
@@ -133,9 +155,6 @@ async fn into_directory(
     let feed = pipeline::open(origin.input, origin.expected, keyring.clone(), watch).await?;
     let report = archive::unpack(feed, path, lease.cancelled().clone()).await?;
     lease.log(format!("unpacked {} files into {}", report.files, path.display()));
-    Ok(reported(json!({ "directory": path, "files": report.files, "bytes": report.bytes })))
-}
-
-fn reported(result: serde_json::Value) -> Effects {
-    Effects { result, ..Effects::default() }
+    let result = json!({ "directory": path, "files": report.files, "bytes": report.bytes });
+    Ok(Effects { result, ..Effects::default() })
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Deps;
 use crate::{
-    catalog::{self, ArtifactView, CopyCheck, CopyState, Filter, Manifest},
+    catalog::{self, ArtifactView, CopyCheck, CopyState, Filter},
     execution::{Effects, Lease, Phase, Total, Warning},
     fault::{Failure, Fault},
     job::{Verify, VerifyLevel},
@@ -85,7 +85,7 @@ async fn look(
 
 /// The objects are there and have their size.
 async fn glance(artifact: &ArtifactView, storage: &Storage) -> Result<(), Failure> {
-    let manifest = Manifest::parse(artifact.manifest.as_bytes())?;
+    let manifest = artifact.manifest()?;
     storage.head(&manifest.manifest_key()).await?;
     let data = storage.head(&manifest.data_key()).await?;
     if data.bytes == artifact.stored_bytes {
@@ -97,7 +97,7 @@ async fn glance(artifact: &ArtifactView, storage: &Storage) -> Result<(), Failur
 
 /// Every byte is what was written, and the manifest beside it is the one that was written with it.
 async fn read(artifact: &ArtifactView, storage: &Storage, deps: &Deps, lease: &Arc<Lease>) -> Result<(), Failure> {
-    let manifest = Manifest::parse(artifact.manifest.as_bytes())?;
+    let manifest = artifact.manifest()?;
     let stored = storage.read_small(&manifest.manifest_key(), catalog::MAX_MANIFEST_BYTES).await?;
     if stored != artifact.manifest.as_bytes() {
         return Err(Failure::new(Fault::Permanent, "manifest.changed", "the manifest is not the one that was written"));

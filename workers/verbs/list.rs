@@ -127,3 +127,14 @@ fn offline_table(rows: &[Value]) -> String {
     }
     table.text()
 }
+
+/// The backup that a person means: an id, the end of one, or `latest` of a kind.
+pub(super) async fn meant(text: &str, which: Option<What>, db: &ControlDb) -> Result<ArtifactView, Failure> {
+    let text = match (text, which) {
+        ("latest", Some(What::Source)) => "latest-source",
+        (text, _) => text,
+    };
+    let id = catalog::resolve(db, text).await?;
+    let artifact = catalog::get(db, id).await?;
+    artifact.ok_or_else(|| catalog::CatalogError::NotFound(id.to_string()).into())
+}
