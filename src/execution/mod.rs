@@ -7,7 +7,7 @@ mod outcome;
 mod progress;
 
 pub use self::{
-    lease::{Lease, LeaseLost, LeaseSeat, Recheck},
+    lease::{Lease, LeaseLost, LeaseSeat, Recheck, Stop},
     outcome::{Effects, Outcome, Warning},
     progress::{Phase, Progress},
 };
