@@ -7,5 +7,9 @@
     reason = "helpers of tests report by panicking too"
 )]
 
+#[path = "it/control.rs"]
+mod control;
+#[path = "it/private_server.rs"]
+mod private_server;
 #[path = "it/storage.rs"]
 mod storage;
