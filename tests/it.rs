@@ -7,6 +7,8 @@
     reason = "helpers of tests report by panicking too"
 )]
 
+#[path = "it/catalog.rs"]
+mod catalog;
 #[path = "it/control.rs"]
 mod control;
 #[path = "it/private_server.rs"]
