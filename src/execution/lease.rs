@@ -284,11 +284,7 @@ mod tests {
         let kept = seat.log_after(0);
         assert_eq!(kept.len(), MAX_LOG_LINES + 1);
         assert!(kept[0].contains("a bé") && kept[0].len() < MAX_LOG_LINE_BYTES + 20);
-        assert!(
-            kept.last()
-                .unwrap()
-                .ends_with("further lines are not kept")
-        );
+        assert!(kept.last().unwrap().ends_with("further lines are not kept"));
         assert_eq!(seat.log_after(MAX_LOG_LINES).len(), 1);
         assert!(seat.log_after(MAX_LOG_LINES + 9).is_empty());
     }

@@ -5,6 +5,7 @@
 mod lease;
 mod outcome;
 mod progress;
+pub mod store;
 
 pub use self::{
     lease::{Lease, LeaseLost, LeaseSeat, Recheck, Stop},

@@ -56,10 +56,7 @@ impl Persistence for Lane {
         Ok(())
     }
 
-    async fn fetch_next(
-        &mut self,
-        _: &WorkerContext,
-    ) -> Result<Vec<Task<Assignment>>, Infallible> {
+    async fn fetch_next(&mut self, _: &WorkerContext) -> Result<Vec<Task<Assignment>>, Infallible> {
         let tasks = self.next().await.into_iter().map(|assignment| {
             let id = TaskId::from_string(assignment.execution().to_string());
             TaskBuilder::new(assignment).task_id(id).build()

@@ -66,7 +66,13 @@ pub async fn claim(
     let mut due_in = None;
     let mut jobs = Vec::with_capacity(rows.len());
     for row in rows {
-        match (row.execution_id, row.job_id, row.attempt, row.subject, row.payload) {
+        match (
+            row.execution_id,
+            row.job_id,
+            row.attempt,
+            row.subject,
+            row.payload,
+        ) {
             (Some(execution), Some(job), Some(attempt), Some(subject), Some(payload)) => {
                 jobs.push(Claimed {
                     execution: execution.into(),

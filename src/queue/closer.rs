@@ -28,10 +28,7 @@ pub(super) struct Closer {
 
 impl Closer {
     /// The closer and its letter box. No more letters can lie there than the process has slots.
-    pub(super) fn new(
-        db: ControlDb,
-        keeper: Arc<Keeper>,
-    ) -> (Self, mpsc::UnboundedSender<Ending>) {
+    pub(super) fn new(db: ControlDb, keeper: Arc<Keeper>) -> (Self, mpsc::UnboundedSender<Ending>) {
         let (post, endings) = mpsc::unbounded_channel();
         let closer = Self {
             db,

@@ -27,9 +27,8 @@ use crate::{
 };
 
 /// What does a job. It sees the job and its lease, and nothing of the queue.
-pub type Handler = Arc<
-    dyn Fn(Job, Arc<Lease>) -> BoxFuture<'static, Result<Effects, Failure>> + Send + Sync,
->;
+pub type Handler =
+    Arc<dyn Fn(Job, Arc<Lease>) -> BoxFuture<'static, Result<Effects, Failure>> + Send + Sync>;
 
 /// Workers that are about to begin.
 #[derive(Clone)]
@@ -81,7 +80,11 @@ impl Crew {
     /// `hurry` skips the grace. Outages of the database are waited out, also at the start.
     ///
     /// Dropping this future is a crash: what was running is aborted, and its leases run out.
-    pub async fn run(self, stop: CancellationToken, hurry: CancellationToken) -> Result<(), QueueError> {
+    pub async fn run(
+        self,
+        stop: CancellationToken,
+        hurry: CancellationToken,
+    ) -> Result<(), QueueError> {
         let presence = Presence {
             worker: WorkerId::new(),
             host: self.name.clone(),
@@ -123,7 +126,10 @@ impl Crew {
         shift.claims.wait().await;
         last_call.cancel();
         // Past a whole lease, the fence would refuse whatever is left.
-        if timeout(self.terms.lease(), closing.join_all()).await.is_err() {
+        if timeout(self.terms.lease(), closing.join_all())
+            .await
+            .is_err()
+        {
             tracing::error!("some endings could not be delivered; their leases run out");
         }
         over.cancel();

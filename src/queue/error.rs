@@ -18,7 +18,7 @@ pub enum QueueError {
     #[error("the control database did not answer within {0:?}")]
     Unanswered(Duration),
     #[error(transparent)]
-    Control(#[from] ControlError),
+    Control(ControlError),
     #[error(transparent)]
     Catalog(CatalogError),
     #[error("{0}")]
@@ -55,10 +55,20 @@ impl From<sqlx::Error> for QueueError {
     }
 }
 
+impl From<ControlError> for QueueError {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Query { source } => Self::from(source),
+            ControlError::Slow { limit } => Self::Unanswered(limit),
+            other => Self::Control(other),
+        }
+    }
+}
+
 impl From<CatalogError> for QueueError {
     fn from(error: CatalogError) -> Self {
         match error {
-            CatalogError::Database(error) => Self::from(error),
+            CatalogError::Control(error) => Self::from(error),
             other => Self::Catalog(other),
         }
     }
@@ -97,9 +107,11 @@ fn database_fault(error: &sqlx::Error) -> Fault {
         };
     };
     // Data exception, integrity constraint violation, syntax error or access rule violation.
-    let by_rule = refusal
-        .code()
-        .is_some_and(|code| ["22", "23", "42"].iter().any(|class| code.starts_with(class)));
+    let by_rule = refusal.code().is_some_and(|code| {
+        ["22", "23", "42"]
+            .iter()
+            .any(|class| code.starts_with(class))
+    });
     if by_rule {
         Fault::Permanent
     } else {

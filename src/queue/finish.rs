@@ -145,10 +145,10 @@ fn answer(word: String) -> Result<Answer, QueueError> {
 
 async fn record(conn: &mut PgConnection, effects: &Effects) -> Result<(), QueueError> {
     if let Some((artifact, copies)) = &effects.artifact {
-        catalog::store::insert(conn, artifact, copies).await?;
+        catalog::insert(conn, artifact, copies).await?;
     }
     if !effects.checks.is_empty() {
-        catalog::store::record_checks(conn, &effects.checks).await?;
+        catalog::record_checks(conn, &effects.checks).await?;
     }
     Ok(())
 }

@@ -184,7 +184,9 @@ impl Keeper {
         match seats.get_mut(&execution) {
             Some(kept) if !kept.is_lost() => kept.replies.push(reply),
             // Whoever asks and has gone since needs no answer.
-            _ => drop(reply.send(Err(LeaseLost(execution)))),
+            _ => {
+                let _ = reply.send(Err(LeaseLost(execution)));
+            }
         }
     }
 
@@ -227,7 +229,7 @@ impl Keeper {
         }
         for (execution, reply) in replies {
             let held = cancels.contains_key(&execution);
-            drop(reply.send(held.then_some(()).ok_or(LeaseLost(execution))));
+            let _ = reply.send(held.then_some(()).ok_or(LeaseLost(execution)));
         }
         Ok(())
     }
@@ -269,12 +271,13 @@ impl Keeper {
     fn fence(&self) {
         let now = Instant::now();
         for (execution, kept) in self.seats().iter_mut() {
-            let overdue = now.saturating_duration_since(kept.safe_since) >= self.terms.fence_after();
+            let overdue =
+                now.saturating_duration_since(kept.safe_since) >= self.terms.fence_after();
             if overdue && !kept.ended && !kept.is_lost() {
                 tracing::error!(execution.id = %execution, "stopped: the lease could not be renewed in time");
                 kept.seat.stop(Stop::Lost);
                 for reply in kept.replies.drain(..) {
-                    drop(reply.send(Err(LeaseLost(*execution))));
+                    let _ = reply.send(Err(LeaseLost(*execution)));
                 }
             }
         }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio_util::{sync::CancellationToken, task::{AbortOnDropHandle, TaskTracker}};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 use tracing::Instrument;
 
 use super::{

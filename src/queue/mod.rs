@@ -38,8 +38,8 @@ pub use self::{
     finish::{Answer, Close, Ending, finish_many, publish},
     follow::follow,
     read::{
-        Blocked, CurrentExecution, JobFilter, JobView, Violation, WaitingJob, invariants, job, jobs,
-        resolve, waiting,
+        Blocked, CurrentExecution, JobFilter, JobView, Violation, WaitingJob, invariants, job,
+        jobs, resolve, waiting,
     },
     reap::{Leftovers, Reaped, reap},
     renew::{Renewal, Renewed, renew},

@@ -130,13 +130,9 @@ impl Ear {
 
     async fn self_test(&self) -> Result<(), QueueError> {
         ask(self.db.pool(), ANSWER_WITHIN, async |conn| {
-            sqlx::query!(
-                "select pg_notify($1, $2)",
-                JOBS,
-                self.worker.to_string()
-            )
-            .fetch_one(conn)
-            .await?;
+            sqlx::query!("select pg_notify($1, $2)", JOBS, self.worker.to_string())
+                .fetch_one(conn)
+                .await?;
             Ok(())
         })
         .await
