@@ -272,7 +272,10 @@ impl Storage {
         prepared.map_err(|error| StorageError::from_io(self.name(), key, error))
     }
 
-    pub(super) async fn present(&self, key: &dyn fmt::Display) -> Result<(), StorageError> {
+    pub(super) async fn present(
+        &self,
+        key: &(dyn fmt::Display + Sync),
+    ) -> Result<(), StorageError> {
         let present = self.blocking(LocalDirectory::present).await;
         present.map_err(|error| StorageError::from_io(self.name(), key, error))
     }
@@ -280,7 +283,7 @@ impl Storage {
     /// An object is only missing if the place where it would be is there.
     async fn look_up_error(
         &self,
-        key: &dyn fmt::Display,
+        key: &(dyn fmt::Display + Sync),
         error: &object_store::Error,
     ) -> StorageError {
         let key = key.to_string();
