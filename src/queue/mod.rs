@@ -1,1 +1,49 @@
 //! HOW a job waits and is won: the only writer of `job` and `execution`. What a backup is, it does not know.
+//!
+//! Invariant: a running job has exactly one open execution, and an execution is written by the holder of its lease alone
+//! ([`invariants`] asks). Exclusion and fencing are constraints and predicates in the database, not agreements between
+//! processes; everything here may die at any line.
+//!
+//! A job enters by [`enqueue`] in the caller's transaction. A [`Crew`] claims it (`lane`, `claim`), keeps its lease
+//! (`keeper`, `renew`), runs the handler (`perform`) and closes the execution (`closer`, `finish`); what dead workers left is
+//! closed by `reap`. `wake` knows when to look. apalis is met in `apalis` and `crew` alone.
+
+mod apalis;
+mod backoff;
+mod claim;
+mod closer;
+mod control;
+mod crew;
+mod enqueue;
+mod error;
+mod finish;
+mod follow;
+mod keeper;
+mod lane;
+mod perform;
+mod read;
+mod reap;
+mod renew;
+mod state;
+mod terms;
+mod wake;
+mod wire;
+
+pub use self::{
+    claim::{Claim, Claimed, claim, recover},
+    control::{Cancelled, Retried, cancel, limit_running, pause, resume, retry},
+    crew::{Crew, Handler},
+    enqueue::{Enqueued, NewJob, enqueue},
+    error::QueueError,
+    finish::{Answer, Close, Ending, finish_many, publish},
+    follow::follow,
+    read::{
+        Blocked, CurrentExecution, JobFilter, JobView, Violation, WaitingJob, invariants, job,
+        jobs, resolve, waiting,
+    },
+    reap::{Leftovers, Reaped, reap},
+    renew::{Renewal, Renewed, renew},
+    state::{JobState, Origin},
+    terms::{LeaseTerms, Limits},
+};
+pub use crate::execution::store::{ExecutionView, earlier_executions, executions};
