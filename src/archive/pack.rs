@@ -409,3 +409,6 @@ impl Read for Recorded<'_> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests;
