@@ -7,7 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Backups of Kanbu and of any PostgreSQL that cannot lie about themselves.
 #[derive(Debug, Parser)]
-#[command(name = "kanbu-backup", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    name = "kanbu-backup",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
 #[command(after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(flatten)]

@@ -60,7 +60,10 @@ impl Exit {
         match (family, rest) {
             ("usage" | "config", _) => Self::Usage,
             (_, "not_found") => Self::NotFound,
-            ("refused", _) | (_, "exists" | "destination_not_empty" | "pinned" | "last_backup" | "in_use") => Self::Refused,
+            ("refused", _)
+            | (_, "exists" | "destination_not_empty" | "pinned" | "last_backup" | "in_use") => {
+                Self::Refused
+            }
             ("key", _) | ("envelope", "no_matching_key" | "key_material") => Self::Key,
             ("envelope" | "integrity" | "manifest" | "archive", _) => Self::Integrity,
             ("storage", _) => Self::Storage,

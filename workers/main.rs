@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use kanbu_backup::{config::Env, fault::Failure};
 use kanbu_backup_workers::{
-    cli::{Cli, Command, Config, Global, Migrate},
+    cli::{Cli, Command, Config, Migrate},
     exit::Exit,
     output::Output,
     roles,
@@ -42,13 +42,18 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     }
     let session = Session::open(&Env::capture(), &global)?;
     telemetry::start(session.config.log, global.verbose, quietest(&command));
-    dispatch(command, &session, &global).await
+    dispatch(command, &session).await
 }
 
 fn without_settings(command: &Command) -> Option<Exit> {
     match command {
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "kanbu-backup", &mut std::io::stdout());
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "kanbu-backup",
+                &mut std::io::stdout(),
+            );
             Some(Exit::Done)
         }
         _ => None,
@@ -60,7 +65,7 @@ fn quietest(command: &Command) -> Option<Level> {
     (!matches!(command, Command::Up(_) | Command::Worker(_))).then_some(Level::WARN)
 }
 
-async fn dispatch(command: Command, session: &Session, global: &Global) -> Result<Exit, Failure> {
+async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> {
     match command {
         Command::Up(args) => roles::up::run(args, session).await,
         Command::Worker(args) => roles::worker::run(args, session).await,
@@ -71,7 +76,7 @@ async fn dispatch(command: Command, session: &Session, global: &Global) -> Resul
         Command::Verify(args) => verbs::verify::run(args, session).await,
         Command::Restore(args) => verbs::restore::run(args, session).await,
         Command::Get(args) => verbs::get::run(args, session).await,
-        Command::Inspect(args) => verbs::inspect::run(&args.file, session).await,
+        Command::Inspect(args) => verbs::inspect::run(&args.file, session),
         Command::Decrypt(args) => verbs::decrypt::run(args, session).await,
         Command::Delete(args) => verbs::delete::run(args, session).await,
         Command::Job(args) => verbs::job::run(args, session).await,

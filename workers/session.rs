@@ -18,7 +18,10 @@ pub struct Session {
 impl Session {
     pub fn open(env: &Env, global: &Global) -> Result<Self, Failure> {
         let config = Config::load(env, global.config.as_deref())?;
-        Ok(Self { config, out: Output::new(global) })
+        Ok(Self {
+            config,
+            out: Output::new(global),
+        })
     }
 
     /// The control database of the running service.

@@ -40,7 +40,10 @@ async fn sweep_all(deps: &Deps, safe_age: Duration) {
 
 /// An execution that is open may still publish: its folder stays, however old.
 async fn sweep_one(storage: &Storage, deps: &Deps, safe_age: Duration) -> Result<(), Failure> {
-    let live: BTreeSet<_> = execution::open(&deps.history).await?.into_iter().collect();
+    let live: BTreeSet<_> = execution::store::open(&deps.history)
+        .await?
+        .into_iter()
+        .collect();
     let begun_before = deps.clock.now() - safe_age;
     for debris in sweep::sweep(storage, &deps.environment, &live, begun_before).await? {
         info!(storage.name = %storage.name(), folder = %debris.folder, bytes = debris.bytes, "swept what no backup came of");

@@ -16,7 +16,9 @@ pub fn start(settings: LogSettings, verbose: u8, quietest: Option<Level>) {
     };
     let own = level.as_str().to_lowercase();
     // What other crates say below a warning is noise to an operator.
-    let filter = EnvFilter::new(format!("warn,kanbu_backup={own},kanbu_backup_workers={own}"));
+    let filter = EnvFilter::new(format!(
+        "warn,kanbu_backup={own},kanbu_backup_workers={own}"
+    ));
     let terminal = std::io::stderr().is_terminal();
     let json = match settings.format {
         LogFormat::Json => true,
@@ -25,8 +27,14 @@ pub fn start(settings: LogSettings, verbose: u8, quietest: Option<Level>) {
     };
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     if json {
-        tracing_subscriber::registry().with(filter).with(lines.json().flatten_event(true)).init();
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(lines.json().flatten_event(true))
+            .init();
     } else {
-        tracing_subscriber::registry().with(filter).with(lines.with_ansi(terminal)).init();
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(lines.with_ansi(terminal))
+            .init();
     }
 }

@@ -31,9 +31,19 @@ pub async fn control(settings: &ControlSettings) -> Result<ControlDb, Failure> {
 }
 
 /// Connects as `role`; the schema is the caller's affair.
-pub async fn connect(url: &str, settings: &ControlSettings, role: &str) -> Result<ControlDb, Failure> {
-    let listen_url = settings.listen_url.as_ref().map(|url| url.expose().to_owned());
-    let config = ControlConfig { listen_url, ..ControlConfig::new(url, role) };
+pub async fn connect(
+    url: &str,
+    settings: &ControlSettings,
+    role: &str,
+) -> Result<ControlDb, Failure> {
+    let listen_url = settings
+        .listen_url
+        .as_ref()
+        .map(|url| url.expose().to_owned());
+    let config = ControlConfig {
+        listen_url,
+        ..ControlConfig::new(url, role)
+    };
     Ok(ControlDb::connect(&config).await?)
 }
 
@@ -50,14 +60,24 @@ fn place(settings: &PlaceSettings, role: Role) -> StorageConfig {
     StorageConfig {
         name: settings.name.clone(),
         role,
-        place: Place::Local { directory: settings.directory.clone() },
+        place: Place::Local {
+            directory: settings.directory.clone(),
+        },
     }
 }
 
 /// The key that new backups are sealed with, and the older ones that still open what they made.
 pub fn keyring(settings: &EncryptionSettings) -> Result<Keyring, Failure> {
-    let active = settings.key.as_ref().map(|key| KeyMaterial::parse(key.expose())).transpose()?;
-    let old: Result<Vec<_>, _> = settings.old_keys.iter().map(|key| KeyMaterial::parse(key.expose())).collect();
+    let active = settings
+        .key
+        .as_ref()
+        .map(|key| KeyMaterial::parse(key.expose()))
+        .transpose()?;
+    let old: Result<Vec<_>, _> = settings
+        .old_keys
+        .iter()
+        .map(|key| KeyMaterial::parse(key.expose()))
+        .collect();
     Ok(Keyring::new(active, old?))
 }
 
@@ -79,16 +99,21 @@ pub async fn sources(config: &Config) -> Result<Sources, Failure> {
         root: tree.root.clone(),
         excludes: excludes.clone(),
     });
-    Ok(Sources { databases, trees: trees.collect() })
+    Ok(Sources {
+        databases,
+        trees: trees.collect(),
+    })
 }
 
 /// The protected server: by address, or known from inside its container only.
 fn cluster(settings: &ProtectedSettings) -> Result<Option<Cluster>, Failure> {
     match &settings.url {
         Some(url) => Ok(Some(Cluster::from_url(url.expose())?)),
-        None if settings.through_docker() => {
-            Ok(Some(Cluster::in_container(&settings.user, &settings.database, None)))
-        }
+        None if settings.through_docker() => Ok(Some(Cluster::in_container(
+            &settings.user,
+            &settings.database,
+            None,
+        ))),
         None => Ok(None),
     }
 }
@@ -117,9 +142,14 @@ pub async fn toolsets(settings: &ProtectedSettings) -> Vec<tools::Toolset> {
 
 /// The server that restored databases are made on. A server without an address can't be restored to over the network.
 pub async fn target(config: &Config) -> Result<Option<DatabaseTarget>, Failure> {
-    let Some(url) = &config.protected.url else { return Ok(None) };
+    let Some(url) = &config.protected.url else {
+        return Ok(None);
+    };
     let cluster = Cluster::from_url(url.expose())?;
-    Ok(Some(DatabaseTarget { cluster, toolsets: toolsets(&config.protected).await }))
+    Ok(Some(DatabaseTarget {
+        cluster,
+        toolsets: toolsets(&config.protected).await,
+    }))
 }
 
 /// What the handlers need, each its own.
@@ -146,7 +176,11 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
             target: target(config).await?,
             catalog: db.clone(),
         },
-        verify: verify::Deps { storages, keyring, catalog: db },
+        verify: verify::Deps {
+            storages,
+            keyring,
+            catalog: db,
+        },
     })
 }
 
@@ -166,9 +200,17 @@ async fn stable_keyring(config: &Config, db: &ControlDb) -> Result<Keyring, Fail
 
 /// A directory that backups lie in, for verbs that work without a service. Nothing is made.
 pub fn existing_directory(directory: &Path) -> Result<Storage, Failure> {
-    let name = "directory".parse().map_err(|_| restore::RestoreError::NotABackup(directory.to_owned()))?;
-    let place = Place::Local { directory: directory.to_owned() };
-    Ok(Storage::open_existing(&StorageConfig { name, role: Role::Primary, place })?)
+    let name = "directory"
+        .parse()
+        .map_err(|_| restore::RestoreError::NotABackup(directory.to_owned()))?;
+    let place = Place::Local {
+        directory: directory.to_owned(),
+    };
+    Ok(Storage::open_existing(&StorageConfig {
+        name,
+        role: Role::Primary,
+        place,
+    })?)
 }
 
 /// The environments that have a folder there.
@@ -177,7 +219,10 @@ pub fn environments(directory: &Path) -> Result<Vec<Environment>, Failure> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
-        found.extend(name.to_str().and_then(|name| name.parse::<Environment>().ok()));
+        found.extend(
+            name.to_str()
+                .and_then(|name| name.parse::<Environment>().ok()),
+        );
     }
     found.sort();
     Ok(found)
@@ -201,12 +246,18 @@ pub async fn origin(
     let mut newest = None;
     for environment in environments(&directory)? {
         for found in rebuild::scan(&storage, &environment, keyring).await? {
-            let Ok(manifest) = found.manifest else { continue };
+            let Ok(manifest) = found.manifest else {
+                continue;
+            };
             let is_meant = wanted == "latest"
                 || manifest.artifact.to_string().ends_with(&wanted)
                 || manifest.execution.to_string() == wanted;
             let fits = kind.is_none_or(|kind| kind == manifest.kind);
-            let is_newer = newest.as_ref().is_none_or(|n: &kanbu_backup::catalog::Manifest| n.created_at < manifest.created_at);
+            let is_newer = newest
+                .as_ref()
+                .is_none_or(|n: &kanbu_backup::catalog::Manifest| {
+                    n.created_at < manifest.created_at
+                });
             if is_meant && fits && is_newer {
                 newest = Some(manifest);
             }

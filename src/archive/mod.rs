@@ -21,5 +21,6 @@ pub use self::{
     exclude::{BadPattern, DEFAULT_EXCLUDES, Excludes},
     pack::{PackHandle, PackSpec, pack},
     report::{PackReport, Paths, UnpackReport},
+    staging::require_vacant,
     unpack::unpack,
 };

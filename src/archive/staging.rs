@@ -130,6 +130,14 @@ fn empty_directory(path: &Path) -> Result<Metadata, ArchiveError> {
     }
 }
 
+/// Refuses a destination that holds something, before anything is begun.
+pub fn require_vacant(destination: &Path) -> Result<(), ArchiveError> {
+    if destination.symlink_metadata().is_ok() {
+        empty_directory(destination)?;
+    }
+    Ok(())
+}
+
 fn absent(destination: &Path) -> Result<PathBuf, ArchiveError> {
     if destination.is_symlink() {
         // A link to nowhere: what it shall point to is not for us to guess.

@@ -27,7 +27,10 @@ pub(super) async fn completed_earlier(
             continue;
         };
         // Every storage's copy of one backup has the same manifest; another one is another backup.
-        if adopted.as_ref().is_some_and(|(first, _)| first.artifact != manifest.artifact) {
+        if adopted
+            .as_ref()
+            .is_some_and(|(first, _)| first.artifact != manifest.artifact)
+        {
             continue;
         }
         if let Err(failure) = store::read_back_one(&manifest, storage, lease).await {
@@ -38,8 +41,15 @@ pub(super) async fn completed_earlier(
         adopted.get_or_insert((manifest, text));
     }
     Ok(adopted.map(|(manifest, text)| {
-        lease.log(format!("adopting the backup that execution {} completed", manifest.execution));
-        store::effects(NewArtifact::from_manifest(&manifest, text), Vec::new(), copies)
+        lease.log(format!(
+            "adopting the backup that execution {} completed",
+            manifest.execution
+        ));
+        store::effects(
+            NewArtifact::from_manifest(&manifest, text),
+            Vec::new(),
+            copies,
+        )
     }))
 }
 
@@ -61,7 +71,10 @@ pub(super) async fn sweep(earlier: &[ExecutionId], deps: &Deps, lease: &Arc<Leas
         match sweep_one(storage, earlier, deps).await {
             Ok(swept) => {
                 for folder in swept {
-                    lease.log(format!("{}: swept {folder}, left by an earlier attempt", storage.name()));
+                    lease.log(format!(
+                        "{}: swept {folder}, left by an earlier attempt",
+                        storage.name()
+                    ));
                 }
             }
             Err(failure) => lease.log(format!("{}: could not sweep: {failure}", storage.name())),
@@ -86,5 +99,5 @@ async fn sweep_one(
 
 /// The executions of this job that came before.
 pub(super) async fn earlier(deps: &Deps, lease: &Lease) -> Result<Vec<ExecutionId>, Failure> {
-    Ok(execution::earlier(&deps.history, lease.job(), lease.execution()).await?)
+    Ok(execution::store::earlier_executions(&deps.history, lease.job()).await?)
 }

@@ -23,7 +23,9 @@ pub enum BackupError {
 impl Classified for BackupError {
     fn fault(&self) -> Fault {
         match self {
-            Self::NoStorage | Self::NotASource(_) | Self::UnknownSubject(_) | Self::Empty(_) => Fault::Permanent,
+            Self::NoStorage | Self::NotASource(_) | Self::UnknownSubject(_) | Self::Empty(_) => {
+                Fault::Permanent
+            }
         }
     }
 
@@ -39,7 +41,9 @@ impl Classified for BackupError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::NoStorage => Some("set BACKUP_LOCAL_PATH to a directory for the backups".into()),
-            Self::UnknownSubject(_) => Some("set DATABASE_URL or KANBU_SOURCE_PATH for the worker".into()),
+            Self::UnknownSubject(_) => {
+                Some("set DATABASE_URL or KANBU_SOURCE_PATH for the worker".into())
+            }
             Self::NotASource(_) | Self::Empty(_) => None,
         }
     }

@@ -9,6 +9,7 @@ mod perform;
 mod plan;
 mod source;
 mod store;
+mod warnings;
 
 pub use self::{
     error::BackupError,
@@ -19,7 +20,12 @@ pub use self::{
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{clock::Clock, control::ControlDb, crypto::Keyring, storage::{Environment, Storage}};
+use crate::{
+    clock::Clock,
+    control::ControlDb,
+    crypto::Keyring,
+    storage::{Environment, Storage},
+};
 
 /// What a backup needs besides its request.
 #[derive(Clone, Debug)]

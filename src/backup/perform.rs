@@ -4,18 +4,23 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{BackupError, Deps, Plan, adopt, source, store};
+use super::{BackupError, Deps, Plan, adopt, source, store, warnings};
 use crate::{
     catalog::{ArtifactKind, Compression, EnvelopeFormat},
     crypto::{LegacySealer, Metadata, Sealer},
-    execution::{Effects, Lease, Phase, Total, Warning},
+    execution::{Effects, Lease, Phase, Total},
     fault::{Failure, Fault},
     job::Backup,
-    pipeline::{self, CompressionSpec, Recipe, Seal, Target, Written},
+    pipeline::{self, CompressionSpec, Limits, Recipe, Seal, Target, Written},
 };
 
 /// Makes the backup, or adopts the one that an earlier execution of this job completed without being able to say so.
-pub async fn perform(request: &Backup, plan: Plan, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
+pub async fn perform(
+    request: &Backup,
+    plan: Plan,
+    deps: &Deps,
+    lease: &Arc<Lease>,
+) -> Result<Effects, Failure> {
     let earlier = adopt::earlier(deps, lease).await?;
     if let Some(effects) = adopt::completed_earlier(&earlier, deps, lease).await? {
         return Ok(effects);
@@ -27,10 +32,24 @@ pub async fn perform(request: &Backup, plan: Plan, deps: &Deps, lease: &Arc<Leas
     let watch = lease.watch(phase(&plan), opened.estimate.map(Total::Estimate));
     let written = pipeline::write(opened.feed, recipe, targets(&plan, deps), watch).await?;
     refuse_empty(&plan, &written)?;
-    let source::Told { facts, mut warnings } = opened.report.told(plan.envelope != EnvelopeFormat::None).await?;
-    warnings.extend(unencrypted(&plan));
+    let source::Told {
+        facts,
+        warnings: mut said,
+    } = opened
+        .report
+        .told(plan.envelope != EnvelopeFormat::None)
+        .await?;
+    if plan.envelope == EnvelopeFormat::None {
+        said.push(warnings::unencrypted());
+    }
     let facts = merged(opened.facts, facts);
-    let made = store::Made { request, plan: &plan, written: &written, facts, warnings };
+    let made = store::Made {
+        request,
+        plan: &plan,
+        written: &written,
+        facts,
+        warnings: said,
+    };
     store::commit(made, deps, lease).await
 }
 
@@ -43,14 +62,22 @@ fn phase(plan: &Plan) -> Phase {
 
 fn say_what_is_planned(plan: &Plan, lease: &Arc<Lease>) {
     let storages: Vec<_> = plan.storages.iter().map(|name| name.as_str()).collect();
-    lease.log(format!("backing up {} to {} as {}", plan.subject, storages.join(", "), plan.folder));
+    lease.log(format!(
+        "backing up {} to {} as {}",
+        plan.subject,
+        storages.join(", "),
+        plan.folder
+    ));
 }
 
 fn targets(plan: &Plan, deps: &Deps) -> Vec<Target> {
     let key = plan.data_key();
     deps.storages
         .iter()
-        .map(|storage| Target { storage: storage.clone(), key: key.clone() })
+        .map(|storage| Target {
+            storage: storage.clone(),
+            key: key.clone(),
+        })
         .collect()
 }
 
@@ -66,13 +93,29 @@ async fn recipe(plan: &Plan, deps: &Deps, lease: &Arc<Lease>) -> Result<Recipe, 
         })
     })
     .await
-    .map_err(|_| Failure::new(Fault::Transient, "key.derivation", "deriving the key was interrupted"))??;
+    .map_err(|_| {
+        Failure::new(
+            Fault::Transient,
+            "key.derivation",
+            "deriving the key was interrupted",
+        )
+    })??;
     let compression = match plan.compression {
-        Compression::Zstd => CompressionSpec::Zstd { level: deps.zstd_level, workers: deps.zstd_workers },
+        Compression::Zstd => CompressionSpec::Zstd {
+            level: deps.zstd_level,
+            workers: deps.zstd_workers,
+        },
         Compression::Gzip => CompressionSpec::Gzip { level: GZIP_LEVEL },
         Compression::None => CompressionSpec::None,
     };
-    Ok(Recipe { compression, seal, stall_timeout: deps.stall_timeout })
+    Ok(Recipe {
+        compression,
+        seal,
+        limits: Limits {
+            stall_timeout: deps.stall_timeout,
+            ..Limits::default()
+        },
+    })
 }
 
 /// What `gzip -c` uses.
@@ -83,22 +126,22 @@ fn metadata(plan: &Plan, lease: &Arc<Lease>) -> Metadata {
         kind: Some(plan.kind.as_str().to_owned()),
         content: Some(plan.content.as_str().to_owned()),
         compression: Some(plan.compression.as_str().to_owned()),
-        created: Some(plan.folder.stamp().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
+        created: Some(
+            plan.folder
+                .stamp()
+                .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        ),
         execution: Some(lease.execution().to_string()),
         writer: Some(store::WRITER.to_owned()),
     }
 }
 
 fn refuse_empty(plan: &Plan, written: &Written) -> Result<(), BackupError> {
-    if written.content_bytes == 0 { Err(BackupError::Empty(plan.subject.clone())) } else { Ok(()) }
-}
-
-fn unencrypted(plan: &Plan) -> Option<Warning> {
-    (plan.envelope == EnvelopeFormat::None).then(|| Warning {
-        code: "encryption.off".to_owned(),
-        text: "the backup is not encrypted: no BACKUP_ENCRYPTION_KEY is set".to_owned(),
-        degrades: false,
-    })
+    if written.content_bytes == 0 {
+        Err(BackupError::Empty(plan.subject.clone()))
+    } else {
+        Ok(())
+    }
 }
 
 fn merged(facts: Value, found: Value) -> Value {

@@ -45,7 +45,9 @@ pub fn plan(request: &Backup, deps: &Deps, lease: &Arc<Lease>) -> Result<Plan, B
     let kind = match request.subject.scope() {
         Scope::Database => ArtifactKind::Database,
         Scope::Source => ArtifactKind::Source,
-        Scope::Cluster | Scope::Directory => return Err(BackupError::NotASource(request.subject.clone())),
+        Scope::Cluster | Scope::Directory => {
+            return Err(BackupError::NotASource(request.subject.clone()));
+        }
     };
     if deps.storages.is_empty() {
         return Err(BackupError::NoStorage);
@@ -66,7 +68,11 @@ pub fn plan(request: &Backup, deps: &Deps, lease: &Arc<Lease>) -> Result<Plan, B
         content,
         compression,
         envelope: envelope(deps),
-        storages: deps.storages.iter().map(|storage| storage.name().clone()).collect(),
+        storages: deps
+            .storages
+            .iter()
+            .map(|storage| storage.name().clone())
+            .collect(),
         label: request.label.clone(),
         pin: request.pin,
     })
@@ -93,10 +99,15 @@ impl Plan {
     /// Where the bytes go, on every storage.
     pub(super) fn data_key(&self) -> ObjectKey {
         let name = object_name(self.content, self.compression, self.envelope);
-        ObjectKey::Data { folder: self.folder.clone(), name }
+        ObjectKey::Data {
+            folder: self.folder.clone(),
+            name,
+        }
     }
 
     pub(super) fn manifest_key(&self) -> ObjectKey {
-        ObjectKey::Manifest { folder: self.folder.clone() }
+        ObjectKey::Manifest {
+            folder: self.folder.clone(),
+        }
     }
 }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{BackupError, Plan};
+use super::{BackupError, Plan, warnings};
 use crate::{
-    archive::{self, Excludes, PackHandle, PackReport, PackSpec},
+    archive::{self, Excludes, PackHandle, PackSpec},
     catalog::Content,
     execution::{Lease, Warning},
     fault::Failure,
@@ -49,16 +49,28 @@ pub struct Sources {
 
 impl Sources {
     pub fn database(&self, subject: &Subject) -> Option<&DatabaseSource> {
-        self.databases.iter().find(|source| source.subject == *subject)
+        self.databases
+            .iter()
+            .find(|source| source.subject == *subject)
     }
 
     fn tree(&self, subject: &Subject) -> Option<&TreeSource> {
         self.trees.iter().find(|source| source.subject == *subject)
     }
 
+    /// Everything that can be backed up, databases first.
+    pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        let databases = self.databases.iter().map(|source| &source.subject);
+        databases.chain(self.trees.iter().map(|source| &source.subject))
+    }
+
     pub(super) fn require(&self, subject: &Subject) -> Result<(), BackupError> {
         let known = self.database(subject).is_some() || self.tree(subject).is_some();
-        if known { Ok(()) } else { Err(BackupError::UnknownSubject(subject.clone())) }
+        if known {
+            Ok(())
+        } else {
+            Err(BackupError::UnknownSubject(subject.clone()))
+        }
     }
 }
 
@@ -79,7 +91,11 @@ pub(super) enum Report {
 }
 
 /// Starts reading the plan's source.
-pub(super) async fn open(plan: &Plan, sources: &Sources, lease: &Arc<Lease>) -> Result<Opened, Failure> {
+pub(super) async fn open(
+    plan: &Plan,
+    sources: &Sources,
+    lease: &Arc<Lease>,
+) -> Result<Opened, Failure> {
     match (sources.database(&plan.subject), sources.tree(&plan.subject)) {
         (Some(database), _) => open_database(plan, database, lease).await,
         (None, Some(tree)) => Ok(open_tree(tree, lease)),
@@ -92,10 +108,21 @@ async fn open_database(
     source: &DatabaseSource,
     lease: &Arc<Lease>,
 ) -> Result<Opened, Failure> {
-    let DatabaseSource { cluster, mode, containers, toolsets, .. } = source;
+    let DatabaseSource {
+        cluster,
+        mode,
+        containers,
+        toolsets,
+        ..
+    } = source;
     let route = dump::route(*mode, cluster, containers, toolsets).await?;
     let server = route.facts(cluster).await?;
-    lease.log(format!("PostgreSQL {} {}, dumped {}", server.version, server.database, by(&route)));
+    lease.log(format!(
+        "PostgreSQL {} {}, dumped {}",
+        server.version,
+        server.database,
+        by(&route)
+    ));
     let format = match plan.content {
         Content::PgDumpCustom => DumpFormat::Custom,
         Content::Sql | Content::Tar => DumpFormat::Plain,
@@ -118,9 +145,17 @@ fn by(route: &Route) -> &'static str {
 }
 
 fn open_tree(source: &TreeSource, lease: &Lease) -> Opened {
-    let spec = PackSpec { root: source.root.clone(), excludes: source.excludes.clone() };
+    let spec = PackSpec {
+        root: source.root.clone(),
+        excludes: source.excludes.clone(),
+    };
     let (feed, handle) = archive::pack(spec, lease.cancelled().clone());
-    Opened { feed, estimate: None, facts: json!({}), report: Report::Pack(handle) }
+    Opened {
+        feed,
+        estimate: None,
+        facts: json!({}),
+        report: Report::Pack(handle),
+    }
 }
 
 /// What the source had to say: facts for the manifest, warnings for the operator.
@@ -135,18 +170,19 @@ impl Report {
             Self::Dump(handle) => {
                 let report = handle.report().await.unwrap_or_default();
                 let facts = json!({ "client_version": report.header.map(|h| h.client_version) });
-                Ok(Told { facts, warnings: report.warnings.into_iter().map(dump_warning).collect() })
+                Ok(Told {
+                    facts,
+                    warnings: report.warnings.into_iter().map(warnings::of_dump).collect(),
+                })
             }
             Self::Pack(handle) => {
                 let report = handle.report().await?;
                 let facts = json!({ "files": report.files, "directories": report.directories });
-                Ok(Told { facts, warnings: tree_warnings(&report, encrypted) })
+                Ok(Told {
+                    facts,
+                    warnings: warnings::of_tree(&report, encrypted),
+                })
             }
         }
     }
-}
-
-/// `pg_dump` exits well and still has something to say, for instance about circular foreign keys.
-fn dump_warning(text: String) -> Warning {
-    Warning { code: "database.dump_warning".to_owned(), text, degrades: false }
 }

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use super::{BackupError, Deps, Plan};
 use crate::{
-    catalog::{CopyState, EnvelopeFacts, EnvelopeFormat, Manifest, ManifestError, ManifestWarning, NewArtifact, NewCopy},
+    catalog::{
+        CopyState, EnvelopeFacts, EnvelopeFormat, Manifest, ManifestError, ManifestWarning,
+        NewArtifact, NewCopy,
+    },
     crypto::Keyring,
     execution::{Effects, Lease, Phase, Total, Warning},
     fault::Failure,
@@ -36,7 +39,11 @@ struct End {
 }
 
 /// Reads every copy back, writes the manifests, and says what becomes true with the end of the execution.
-pub(super) async fn commit(made: Made<'_>, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
+pub(super) async fn commit(
+    made: Made<'_>,
+    deps: &Deps,
+    lease: &Arc<Lease>,
+) -> Result<Effects, Failure> {
     let ends = read_back(&made, deps, lease).await;
     require_one(&ends)?;
     let (manifest, text) = manifest(&made, lease, &deps.environment)?;
@@ -46,7 +53,11 @@ pub(super) async fn commit(made: Made<'_>, deps: &Deps, lease: &Arc<Lease>) -> R
     require_one(&ends)?;
     let mut warnings = made.warnings;
     let copies = settled(ends, &mut warnings);
-    Ok(effects(NewArtifact::from_manifest(&manifest, text), warnings, copies))
+    Ok(effects(
+        NewArtifact::from_manifest(&manifest, text),
+        warnings,
+        copies,
+    ))
 }
 
 /// A copy counts once its bytes have come back from the storage with the hash that left us.
@@ -61,14 +72,27 @@ async fn read_back(made: &Made<'_>, deps: &Deps, lease: &Arc<Lease>) -> Vec<End>
         if let Err(failure) = &result {
             lease.log(format!("{}: {failure}", target.storage));
         }
-        ends.push(End { storage: target.storage.clone(), result });
+        ends.push(End {
+            storage: target.storage.clone(),
+            result,
+        });
     }
     ends
 }
 
 async fn read_one(made: &Made<'_>, storage: &Storage, lease: &Arc<Lease>) -> Result<(), Failure> {
-    let Written { stored_bytes, stored_sha256, .. } = *made.written;
-    compare(made.plan.data_key(), storage, (stored_bytes, stored_sha256), lease).await
+    let Written {
+        stored_bytes,
+        stored_sha256,
+        ..
+    } = *made.written;
+    compare(
+        made.plan.data_key(),
+        storage,
+        (stored_bytes, stored_sha256),
+        lease,
+    )
+    .await
 }
 
 /// Whether a copy that somebody else wrote holds what its manifest says.
@@ -88,8 +112,18 @@ async fn compare(
     lease: &Arc<Lease>,
 ) -> Result<(), Failure> {
     let watch = lease.watch(Phase::ReadBack, Some(Total::Known(bytes)));
-    let input = Input::Object { storage: storage.clone(), key, sidecar: None };
-    pipeline::check(&input, &Expected::opaque(bytes, sha256), &Keyring::default(), watch).await?;
+    let input = Input::Object {
+        storage: storage.clone(),
+        key,
+        sidecar: None,
+    };
+    pipeline::check(
+        &input,
+        &Expected::opaque(bytes, sha256),
+        &Keyring::new(None, Vec::new()),
+        watch,
+    )
+    .await?;
     Ok(())
 }
 
@@ -107,28 +141,51 @@ fn require_one(ends: &[End]) -> Result<(), Failure> {
     first.map_or_else(|| Err(BackupError::NoStorage.into()), Err)
 }
 
-async fn put_manifests(made: &Made<'_>, ends: Vec<End>, text: &str, deps: &Deps, lease: &Arc<Lease>) -> Vec<End> {
+async fn put_manifests(
+    made: &Made<'_>,
+    ends: Vec<End>,
+    text: &str,
+    deps: &Deps,
+    lease: &Arc<Lease>,
+) -> Vec<End> {
     let key = made.plan.manifest_key();
     let mut committed = Vec::new();
-    for End { storage: name, result } in ends {
+    for End {
+        storage: name,
+        result,
+    } in ends
+    {
         let result = match (result, storage(deps, &name)) {
-            (Ok(()), Some(storage)) => {
-                storage.put_new(&key, Bytes::from(text.to_owned())).await.map_err(Failure::from)
-            }
+            (Ok(()), Some(storage)) => storage
+                .put_new(&key, Bytes::from(text.to_owned()))
+                .await
+                .map_err(Failure::from),
             (result, _) => result,
         };
         lease.log(match &result {
             Ok(()) => format!("{name}: stored, read back, manifest written"),
             Err(failure) => format!("{name}: no copy: {failure}"),
         });
-        committed.push(End { storage: name, result });
+        committed.push(End {
+            storage: name,
+            result,
+        });
     }
     committed
 }
 
 /// The description that makes the objects a backup.
-fn manifest(made: &Made<'_>, lease: &Arc<Lease>, environment: &Environment) -> Result<(Manifest, String), ManifestError> {
-    let Made { request, plan, written, .. } = made;
+fn manifest(
+    made: &Made<'_>,
+    lease: &Arc<Lease>,
+    environment: &Environment,
+) -> Result<(Manifest, String), ManifestError> {
+    let Made {
+        request,
+        plan,
+        written,
+        ..
+    } = made;
     let sealed = plan.envelope == EnvelopeFormat::Kbk2;
     let manifest = Manifest {
         artifact: ArtifactId::new(),
@@ -164,8 +221,16 @@ fn manifest(made: &Made<'_>, lease: &Arc<Lease>, environment: &Environment) -> R
 const FIRST_GENERATION: u32 = 1;
 
 fn noted(warning: &Warning) -> ManifestWarning {
-    let Warning { code, text, degrades } = warning.clone();
-    ManifestWarning { code, text, degrades }
+    let Warning {
+        code,
+        text,
+        degrades,
+    } = warning.clone();
+    ManifestWarning {
+        code,
+        text,
+        degrades,
+    }
 }
 
 /// The copies as they came out, and what an operator must know of them.
@@ -180,15 +245,31 @@ fn settled(ends: Vec<End>, warnings: &mut Vec<Warning>) -> Vec<NewCopy> {
                 degrades: true,
             });
         }
-        let state = if error.is_none() { CopyState::Stored } else { CopyState::Missing };
-        copies.push(NewCopy { storage, state, error, checked_at: None });
+        let state = if error.is_none() {
+            CopyState::Stored
+        } else {
+            CopyState::Missing
+        };
+        copies.push(NewCopy {
+            storage,
+            state,
+            error,
+            checked_at: None,
+        });
     }
     copies
 }
 
 /// What becomes true when the execution ends.
-pub(super) fn effects(artifact: NewArtifact, warnings: Vec<Warning>, copies: Vec<NewCopy>) -> Effects {
-    let stored = copies.iter().filter(|copy| copy.state == CopyState::Stored).count();
+pub(super) fn effects(
+    artifact: NewArtifact,
+    warnings: Vec<Warning>,
+    copies: Vec<NewCopy>,
+) -> Effects {
+    let stored = copies
+        .iter()
+        .filter(|copy| copy.state == CopyState::Stored)
+        .count();
     let result = json!({
         "artifact": artifact.id,
         "stored_bytes": artifact.stored_bytes,

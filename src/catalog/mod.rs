@@ -6,9 +6,9 @@
 pub mod adopt;
 mod artifact;
 mod copy;
-mod expected;
 mod deletion;
 mod error;
+mod expected;
 mod manifest;
 mod object;
 pub mod rebuild;

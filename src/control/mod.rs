@@ -8,6 +8,7 @@
 pub mod embedded;
 mod error;
 mod identity;
+mod keyring;
 mod migrate;
 
 use std::{fmt, time::Duration};

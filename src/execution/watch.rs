@@ -32,12 +32,18 @@ impl Lease {
         let (reporter, gatekeeper) = (Arc::clone(self), Arc::clone(self));
         let meter = Mutex::new(Meter::new(phase, total));
         let tick = move |tick: Tick| {
-            let progress = meter.lock().unwrap_or_else(PoisonError::into_inner).progress(tick);
+            let progress = meter
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .progress(tick);
             if let Some(progress) = progress {
                 reporter.report(progress);
             }
         };
-        self.report(Progress { phase, ..Progress::default() });
+        self.report(Progress {
+            phase,
+            ..Progress::default()
+        });
         let gate = move || -> futures::future::BoxFuture<'static, _> {
             Box::pin(async move { gatekeeper.check().await })
         };
@@ -53,17 +59,30 @@ struct Meter {
 
 impl Meter {
     fn new(phase: Phase, total: Option<Total>) -> Self {
-        Self { phase, total, samples: VecDeque::from([(Instant::now(), 0)]) }
+        Self {
+            phase,
+            total,
+            samples: VecDeque::from([(Instant::now(), 0)]),
+        }
     }
 
     /// `None` between two samples.
     fn progress(&mut self, tick: Tick) -> Option<Progress> {
         let (now, done) = (Instant::now(), self.done(tick));
-        if self.samples.back().is_some_and(|(last, _)| now - *last < SAMPLE_EVERY) {
+        if self
+            .samples
+            .back()
+            .is_some_and(|(last, _)| now - *last < SAMPLE_EVERY)
+        {
             return None;
         }
         self.samples.push_back((now, done));
-        while self.samples.len() > 2 && self.samples.front().is_some_and(|(first, _)| now - *first > WINDOW) {
+        while self.samples.len() > 2
+            && self
+                .samples
+                .front()
+                .is_some_and(|(first, _)| now - *first > WINDOW)
+        {
             self.samples.pop_front();
         }
         let (since, before) = *self.samples.front()?;
@@ -78,7 +97,9 @@ impl Meter {
             total_bytes,
             total_is_estimate,
             stored_bytes: tick.stored_bytes,
-            rate_bps: ByteSize(done.saturating_sub(before)).per_second(now - since).0,
+            rate_bps: ByteSize(done.saturating_sub(before))
+                .per_second(now - since)
+                .0,
             message: None,
         })
     }
@@ -106,9 +127,21 @@ mod tests {
     fn an_estimate_that_falls_short_moves_the_end_and_not_the_bar() {
         let mut meter = Meter::new(Phase::Dump, Some(Total::Estimate(100)));
         meter.samples = VecDeque::from([(Instant::now() - Duration::from_secs(2), 0)]);
-        let progress = meter.progress(Tick { content_bytes: 400, stored_bytes: 50 }).unwrap();
-        assert_eq!((progress.done_bytes, progress.total_bytes), (400, Some(400)));
+        let progress = meter
+            .progress(Tick {
+                content_bytes: 400,
+                stored_bytes: 50,
+            })
+            .unwrap();
+        assert_eq!(
+            (progress.done_bytes, progress.total_bytes),
+            (400, Some(400))
+        );
         assert!(progress.total_is_estimate);
-        assert!((190..=200).contains(&progress.rate_bps), "{}", progress.rate_bps);
+        assert!(
+            (190..=200).contains(&progress.rate_bps),
+            "{}",
+            progress.rate_bps
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Where a restore goes.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use serde::Serialize;
 
@@ -33,7 +33,10 @@ impl Destination {
     /// The destination a job asks for.
     pub fn of(into: &RestoreInto, no_owner: bool) -> Self {
         match into {
-            RestoreInto::Database { name } => Self::Database { name: name.clone(), no_owner },
+            RestoreInto::Database { name } => Self::Database {
+                name: name.clone(),
+                no_owner,
+            },
             RestoreInto::Directory { path } => Self::Directory { path: path.clone() },
         }
     }
@@ -43,14 +46,30 @@ impl Destination {
         match (self, content) {
             (Self::Database { name, .. }, Content::PgDumpCustom | Content::Sql) => usable(name),
             (Self::Directory { path }, Content::Tar) if path.is_absolute() => Ok(()),
-            (Self::Directory { path }, Content::Tar) => Err(RestoreError::RelativePath(path.clone())),
+            (Self::Directory { path }, Content::Tar) => {
+                Err(RestoreError::RelativePath(path.clone()))
+            }
             (Self::Database { .. }, Content::Tar) => Err(RestoreError::ArchiveIntoDatabase),
             (Self::Directory { .. }, _) => Err(RestoreError::DumpIntoDirectory),
         }
     }
 }
 
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database { name, .. } => write!(f, "database {name}"),
+            Self::Directory { path } => write!(f, "directory {}", path.display()),
+        }
+    }
+}
+
 fn usable(name: &str) -> Result<(), RestoreError> {
-    let good = (1..=MAX_DATABASE_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
-    if good { Ok(()) } else { Err(RestoreError::BadDatabaseName(name.to_owned())) }
+    let good =
+        (1..=MAX_DATABASE_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
+    if good {
+        Ok(())
+    } else {
+        Err(RestoreError::BadDatabaseName(name.to_owned()))
+    }
 }

@@ -13,7 +13,10 @@ pub enum RestoreError {
     #[error("there is no backup {0}")]
     NotFound(ArtifactId),
     #[error("backup {artifact} has no good copy on {}", .storage.as_deref().unwrap_or("any configured storage"))]
-    NoCopy { artifact: ArtifactId, storage: Option<String> },
+    NoCopy {
+        artifact: ArtifactId,
+        storage: Option<String>,
+    },
     #[error("a source archive can't be restored into a database")]
     ArchiveIntoDatabase,
     #[error("a database dump can't be restored into a directory")]
@@ -56,9 +59,16 @@ impl Classified for RestoreError {
             Self::NotFound(_) => Some("`kanbu-backup list` shows what there is".into()),
             Self::NoCopy { .. } => Some("`kanbu-backup show ID` says how each copy stands".into()),
             Self::ArchiveIntoDatabase => Some("name an empty directory with --into".into()),
-            Self::DumpIntoDirectory => Some("name a new database with --into, or use `get --decrypt`".into()),
-            Self::RelativePath(_) => Some("the worker may run elsewhere: give the whole path".into()),
-            Self::NoKey(_) => Some("set BACKUP_ENCRYPTION_KEY to the key that it was made with; `show` names it".into()),
+            Self::DumpIntoDirectory => {
+                Some("name a new database with --into, or use `get --decrypt`".into())
+            }
+            Self::RelativePath(_) => {
+                Some("the worker may run elsewhere: give the whole path".into())
+            }
+            Self::NoKey(_) => Some(
+                "set BACKUP_ENCRYPTION_KEY to the key that it was made with; `show` names it"
+                    .into(),
+            ),
             Self::NoTarget => Some("set DATABASE_URL".into()),
             Self::UnknownContent(_) => Some("use `kanbu-backup inspect` on the file".into()),
             Self::BadDatabaseName(_) | Self::NotABackup(_) => None,

@@ -17,6 +17,22 @@ pub use self::{
 
 use crate::{control::ControlDb, crypto::Keyring, storage::Storage};
 
+/// What any restore needs: the server that gets the new database, and the keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    pub target: Option<&'a DatabaseTarget>,
+    pub keyring: &'a Keyring,
+}
+
+impl Deps {
+    pub fn parts(&self) -> Parts<'_> {
+        Parts {
+            target: self.target.as_ref(),
+            keyring: &self.keyring,
+        }
+    }
+}
+
 /// What a restore job needs besides its request.
 #[derive(Clone, Debug)]
 pub struct Deps {

@@ -1,9 +1,12 @@
 //! The bytes a restore reads, and what must be true of them.
 
+use std::{fs::File, io::Read as _, path::Path};
+
 use super::RestoreError;
 use crate::{
     catalog::{self, Content, Manifest},
     control::ControlDb,
+    crypto::{self, HEADER_BYTES},
     execution::Total,
     fault::Failure,
     id::ArtifactId,
@@ -30,15 +33,35 @@ impl Origin {
         storages: &[Storage],
         catalog: &ControlDb,
     ) -> Result<Self, Failure> {
-        let artifact = catalog::get(catalog, id).await?.ok_or(RestoreError::NotFound(id))?;
-        let no_copy = || RestoreError::NoCopy { artifact: id, storage: wanted.map(str::to_owned) };
+        let artifact = catalog::get(catalog, id)
+            .await?
+            .ok_or(RestoreError::NotFound(id))?;
+        let no_copy = || RestoreError::NoCopy {
+            artifact: id,
+            storage: wanted.map(str::to_owned),
+        };
         let storage = artifact
             .stored_copies()
             .map(|copy| copy.storage.as_str())
             .filter(|name| wanted.is_none_or(|wanted| *name == wanted))
-            .find_map(|name| storages.iter().find(|storage| storage.name().as_str() == name))
+            .find_map(|name| {
+                storages
+                    .iter()
+                    .find(|storage| storage.name().as_str() == name)
+            })
             .ok_or_else(no_copy)?;
         Ok(Self::on_storage(storage, &artifact.manifest()?))
+    }
+
+    /// A file that somebody brought. What is in it, its own header or its name must tell.
+    pub fn of_file(path: &Path) -> Result<Self, RestoreError> {
+        let content = content_of_header(path).or_else(|| content_of_name(path));
+        Ok(Self {
+            input: Input::file(path),
+            expected: Expected::default(),
+            content: content.ok_or_else(|| RestoreError::UnknownContent(path.to_owned()))?,
+            server: None,
+        })
     }
 
     /// A copy whose manifest is at hand.
@@ -69,3 +92,49 @@ impl Origin {
     }
 }
 
+/// What an encrypted file says of itself. It isn't authenticated yet; if it lies, the load fails at the first byte.
+fn content_of_header(path: &Path) -> Option<Content> {
+    let mut head = Vec::with_capacity(HEADER_BYTES);
+    File::open(path)
+        .ok()?
+        .take(HEADER_BYTES as u64)
+        .read_to_end(&mut head)
+        .ok()?;
+    let metadata = crypto::inspect(&head).ok()?.metadata_unverified?;
+    Content::from_word(&metadata.content?)
+}
+
+/// What the suffixes say, Kanbu's included: `.sql`, `.sql.gz.enc`, `.tar.gz`, `.pgc.zst`.
+fn content_of_name(path: &Path) -> Option<Content> {
+    let name = path.file_name()?.to_str()?;
+    let mut suffixes = name.split('.').rev();
+    suffixes.find_map(|suffix| match suffix {
+        "sql" => Some(Content::Sql),
+        "tar" => Some(Content::Tar),
+        "pgc" | "dump" => Some(Content::PgDumpCustom),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_what_is_in_the_file() {
+        for (name, content) in [
+            (
+                "kanbu_backup_2026-01-18T10-30-00.sql.gz.enc",
+                Some(Content::Sql),
+            ),
+            (
+                "kanbu_source_2026-01-18T14-30-00.tar.gz",
+                Some(Content::Tar),
+            ),
+            ("dump.pgc.zst", Some(Content::PgDumpCustom)),
+            ("notes.txt", None),
+        ] {
+            assert_eq!(content_of_name(Path::new(name)), content, "{name}");
+        }
+    }
+}

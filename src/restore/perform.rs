@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use serde_json::json;
 
-use super::{DatabaseTarget, Deps, Destination, Origin, RestoreError};
+use super::{DatabaseTarget, Destination, Origin, Parts, RestoreError};
 use crate::{
     archive,
     bytes::ByteSize,
@@ -42,28 +42,31 @@ pub async fn preflight(
 pub async fn perform(
     origin: Origin,
     destination: &Destination,
-    deps: &Deps,
+    Parts { target, keyring }: Parts<'_>,
     lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
-    preflight(&origin, destination, deps.target.as_ref()).await?;
+    preflight(&origin, destination, target).await?;
     lease.log(format!("checking every byte of {}", origin.describe()));
-    check(&origin, &deps.keyring, lease).await?;
+    check(&origin, keyring, lease).await?;
     lease.check().await?;
-    let effects = match destination {
+    match destination {
         Destination::Database { name, no_owner } => {
-            let target = deps.target.as_ref().ok_or(RestoreError::NoTarget)?;
-            into_database(origin, name, *no_owner, (target, &deps.keyring), lease).await?
+            let target = target.ok_or(RestoreError::NoTarget)?;
+            into_database(origin, name, *no_owner, (target, keyring), lease).await
         }
-        Destination::Directory { path } => into_directory(origin, path, &deps.keyring, lease).await?,
-    };
-    Ok(effects)
+        Destination::Directory { path } => into_directory(origin, path, keyring, lease).await,
+    }
 }
 
 /// Every byte is read and found right before anything is created.
 async fn check(origin: &Origin, keyring: &Keyring, lease: &Arc<Lease>) -> Result<(), Failure> {
     let watch = lease.watch(Phase::Check, origin.total());
     let read = pipeline::check(&origin.input, &origin.expected, keyring, watch).await?;
-    if read.opened.is_some() { Ok(()) } else { Err(RestoreError::NoKey(origin.describe()).into()) }
+    if read.opened.is_some() {
+        Ok(())
+    } else {
+        Err(RestoreError::NoKey(origin.describe()).into())
+    }
 }
 
 /// Creates the database, fills it, counts it; whatever fails, nothing half made stays.
@@ -74,10 +77,13 @@ async fn into_database(
     (target, keyring): (&DatabaseTarget, &Keyring),
     lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
-    let shape = origin.server.as_ref().map(|server| server.shape.clone()).unwrap_or_default();
+    let shape = origin
+        .server
+        .as_ref()
+        .map(|server| server.shape.clone())
+        .unwrap_or_default();
     let cluster = &target.cluster;
-    let mut differences =
-        pg::create_database(cluster, name, &shape, lease.execution()).await?;
+    let mut differences = pg::create_database(cluster, name, &shape, lease.execution()).await?;
     lease.log(format!("created database {name}"));
     let filled = async {
         load(origin, name, no_owner, (target, keyring), lease).await?;
@@ -97,10 +103,19 @@ fn counted(name: &str, counts: &[TableCount], differences: Vec<String>, lease: &
     lease.log(format!("{} tables, {rows} rows in {name}", counts.len()));
     let warnings = differences
         .into_iter()
-        .map(|text| Warning { code: "restore.difference".to_owned(), text, degrades: false })
+        .map(|text| Warning {
+            code: "restore.difference".to_owned(),
+            text,
+            degrades: false,
+        })
         .collect();
-    let result = json!({ "database": name, "tables": counts.len(), "rows": rows, "counts": counts });
-    Effects { warnings, result, ..Effects::default() }
+    let result =
+        json!({ "database": name, "tables": counts.len(), "rows": rows, "counts": counts });
+    Effects {
+        warnings,
+        result,
+        ..Effects::default()
+    }
 }
 
 async fn load(
@@ -118,7 +133,11 @@ async fn load(
     let tools = choose_client(toolsets, newest_major(&origin, cluster).await?)?;
     let watch = lease.watch(Phase::Load, origin.total());
     let feed = pipeline::open(origin.input, origin.expected, keyring.clone(), watch).await?;
-    let options = LoadOptions { format, no_owner, execution: lease.execution() };
+    let options = LoadOptions {
+        format,
+        no_owner,
+        execution: lease.execution(),
+    };
     let cancel = lease.cancelled().clone();
     let report = pg::load(tools, cluster, name, options, feed, cancel).await?;
     lease.log(format!("loaded {}", ByteSize(report.bytes)));
@@ -128,7 +147,10 @@ async fn load(
 /// The tools must be as new as both servers: the one that was dumped and the one that is filled.
 async fn newest_major(origin: &Origin, cluster: &Cluster) -> Result<u32, Failure> {
     let target = cluster.facts().await?.major();
-    Ok(origin.server.as_ref().map_or(target, |dumped| dumped.major().max(target)))
+    Ok(origin
+        .server
+        .as_ref()
+        .map_or(target, |dumped| dumped.major().max(target)))
 }
 
 /// If even dropping fails, both reasons are told.
@@ -140,7 +162,10 @@ async fn dropped(failure: Failure, cluster: &Cluster, name: &str, lease: &Lease)
         }
         Err(error) => {
             let still_there = format!("the half-made database {name} is still there: {error}");
-            Failure { message: format!("{}; {still_there}", failure.message), ..failure }
+            Failure {
+                message: format!("{}; {still_there}", failure.message),
+                ..failure
+            }
         }
     }
 }
@@ -154,7 +179,14 @@ async fn into_directory(
     let watch = lease.watch(Phase::Unpack, origin.total());
     let feed = pipeline::open(origin.input, origin.expected, keyring.clone(), watch).await?;
     let report = archive::unpack(feed, path, lease.cancelled().clone()).await?;
-    lease.log(format!("unpacked {} files into {}", report.files, path.display()));
+    lease.log(format!(
+        "unpacked {} files into {}",
+        report.files,
+        path.display()
+    ));
     let result = json!({ "directory": path, "files": report.files, "bytes": report.bytes });
-    Ok(Effects { result, ..Effects::default() })
+    Ok(Effects {
+        result,
+        ..Effects::default()
+    })
 }

@@ -26,17 +26,35 @@ struct Findings {
 
 /// Looks at every copy that the catalog believes in. A bad one is a finding (and degrades the outcome); only when no copy
 /// could be looked at at all does the verification itself fail.
-pub async fn perform(request: &Verify, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
+pub async fn perform(
+    request: &Verify,
+    deps: &Deps,
+    lease: &Arc<Lease>,
+) -> Result<Effects, Failure> {
     let mut findings = Findings::default();
     for artifact in wanted(request, deps).await? {
-        for copy in artifact.copies.iter().filter(|copy| is_expected(copy.state)) {
+        for copy in artifact
+            .copies
+            .iter()
+            .filter(|copy| is_expected(copy.state))
+        {
             lease.stopped()?;
-            let storage = deps.storages.iter().find(|storage| *storage.name() == copy.storage);
+            let storage = deps
+                .storages
+                .iter()
+                .find(|storage| *storage.name() == copy.storage);
             let Some(storage) = storage else {
                 findings.cannot_look(&artifact, &copy.storage, unknown_storage(&copy.storage));
                 continue;
             };
-            look(&artifact, storage, request.level, deps, (lease, &mut findings)).await;
+            look(
+                &artifact,
+                storage,
+                request.level,
+                deps,
+                (lease, &mut findings),
+            )
+            .await;
         }
     }
     findings.into_effects(lease)
@@ -44,11 +62,21 @@ pub async fn perform(request: &Verify, deps: &Deps, lease: &Arc<Lease>) -> Resul
 
 async fn wanted(request: &Verify, deps: &Deps) -> Result<Vec<ArtifactView>, Failure> {
     let Some(id) = request.artifact else {
-        let filter = Filter { subject: Some(request.subject.clone()), include_lost: true, ..Filter::default() };
+        let filter = Filter {
+            subject: Some(request.subject.clone()),
+            include_lost: true,
+            ..Filter::default()
+        };
         return Ok(catalog::list(&deps.catalog, &filter).await?);
     };
     let artifact = catalog::get(&deps.catalog, id).await?;
-    let gone = || Failure::new(Fault::Permanent, "backup.not_found", format!("there is no backup {id}"));
+    let gone = || {
+        Failure::new(
+            Fault::Permanent,
+            "backup.not_found",
+            format!("there is no backup {id}"),
+        )
+    };
     Ok(vec![artifact.ok_or_else(gone)?])
 }
 
@@ -91,16 +119,30 @@ async fn glance(artifact: &ArtifactView, storage: &Storage) -> Result<(), Failur
     if data.bytes == artifact.stored_bytes {
         return Ok(());
     }
-    let text = format!("{} bytes are stored instead of {}", data.bytes, artifact.stored_bytes);
+    let text = format!(
+        "{} bytes are stored instead of {}",
+        data.bytes, artifact.stored_bytes
+    );
     Err(Failure::new(Fault::Permanent, "integrity.length", text))
 }
 
 /// Every byte is what was written, and the manifest beside it is the one that was written with it.
-async fn read(artifact: &ArtifactView, storage: &Storage, deps: &Deps, lease: &Arc<Lease>) -> Result<(), Failure> {
+async fn read(
+    artifact: &ArtifactView,
+    storage: &Storage,
+    deps: &Deps,
+    lease: &Arc<Lease>,
+) -> Result<(), Failure> {
     let manifest = artifact.manifest()?;
-    let stored = storage.read_small(&manifest.manifest_key(), catalog::MAX_MANIFEST_BYTES).await?;
+    let stored = storage
+        .read_small(&manifest.manifest_key(), catalog::MAX_MANIFEST_BYTES)
+        .await?;
     if stored != artifact.manifest.as_bytes() {
-        return Err(Failure::new(Fault::Permanent, "manifest.changed", "the manifest is not the one that was written"));
+        return Err(Failure::new(
+            Fault::Permanent,
+            "manifest.changed",
+            "the manifest is not the one that was written",
+        ));
     }
     let input = Input::Object {
         storage: storage.clone(),
@@ -110,8 +152,13 @@ async fn read(artifact: &ArtifactView, storage: &Storage, deps: &Deps, lease: &A
     let watch = lease.watch(Phase::Check, Some(Total::Known(artifact.stored_bytes)));
     let read = pipeline::check(&input, &manifest.expected(), &deps.keyring, watch).await?;
     match read.opened {
-        Some(opened) => opened.manifest_key.map_or(Ok(()), |key| catalog::check_seal(&stored, &key))?,
-        None => lease.log(format!("{}: hash of the stored bytes only, no key opens it", artifact.id.short())),
+        Some(opened) => opened
+            .manifest_key
+            .map_or(Ok(()), |key| catalog::check_seal(&stored, &key))?,
+        None => lease.log(format!(
+            "{}: hash of the stored bytes only, no key opens it",
+            artifact.id.short()
+        )),
     }
     Ok(())
 }
@@ -129,8 +176,12 @@ fn verdict(failure: &Failure) -> Option<CopyState> {
 }
 
 fn unknown_storage(name: &StorageName) -> Failure {
-    Failure::new(Fault::Permanent, "storage.not_configured", format!("storage {name} is not configured here"))
-        .with_hint("a storage that holds copies must stay configured")
+    Failure::new(
+        Fault::Permanent,
+        "storage.not_configured",
+        format!("storage {name} is not configured here"),
+    )
+    .with_hint("a storage that holds copies must stay configured")
 }
 
 impl Findings {
@@ -152,8 +203,16 @@ impl Findings {
         failure: Failure,
         level: VerifyLevel,
     ) {
-        let text = format!("backup {} is {state} on {}: {failure}", artifact.id.short(), storage.name());
-        self.warnings.push(Warning { code: format!("copy.{state}"), text, degrades: true });
+        let text = format!(
+            "backup {} is {state} on {}: {failure}",
+            artifact.id.short(),
+            storage.name()
+        );
+        self.warnings.push(Warning {
+            code: format!("copy.{state}"),
+            text,
+            degrades: true,
+        });
         self.checks.push(CopyCheck {
             artifact: artifact.id,
             storage: storage.name().clone(),
@@ -164,8 +223,15 @@ impl Findings {
     }
 
     fn cannot_look(&mut self, artifact: &ArtifactView, storage: &StorageName, failure: Failure) {
-        let text = format!("backup {} could not be looked at on {storage}: {failure}", artifact.id.short());
-        self.warnings.push(Warning { code: failure.code.to_string(), text, degrades: true });
+        let text = format!(
+            "backup {} could not be looked at on {storage}: {failure}",
+            artifact.id.short()
+        );
+        self.warnings.push(Warning {
+            code: failure.code.to_string(),
+            text,
+            degrades: true,
+        });
         self.blind.get_or_insert(failure);
     }
 
@@ -176,7 +242,11 @@ impl Findings {
         for warning in &self.warnings {
             lease.log(warning.text.clone());
         }
-        let good = self.checks.iter().filter(|check| check.state == CopyState::Stored).count();
+        let good = self
+            .checks
+            .iter()
+            .filter(|check| check.state == CopyState::Stored)
+            .count();
         let result = json!({ "good": good, "bad": self.checks.len() - good, "bytes": self.bytes });
         Ok(Effects {
             checks: self.checks,

@@ -26,8 +26,13 @@ pub struct Output {
 
 impl Output {
     pub fn new(global: &Global) -> Self {
-        let bars = !global.json && !global.quiet && !global.no_progress && std::io::stderr().is_terminal();
-        Self { json: global.json, quiet: global.quiet, bars }
+        let bars =
+            !global.json && !global.quiet && !global.no_progress && std::io::stderr().is_terminal();
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            bars,
+        }
     }
 
     pub fn is_json(self) -> bool {
@@ -68,7 +73,10 @@ impl Output {
 
     pub fn warning(self, code: &str, text: &str) {
         if self.json {
-            self.line(&tagged("message", json!({ "level": "warning", "code": code, "text": text })));
+            self.line(&tagged(
+                "message",
+                json!({ "level": "warning", "code": code, "text": text }),
+            ));
         } else {
             eprint_line(&format!("warning: {text} ({code})"));
         }

@@ -16,7 +16,11 @@ pub struct Bar {
 
 impl Bar {
     pub fn new(output: Output) -> Self {
-        let bar = if output.shows_bars() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        let bar = if output.shows_bars() {
+            ProgressBar::new_spinner()
+        } else {
+            ProgressBar::hidden()
+        };
         bar.enable_steady_tick(Duration::from_millis(120));
         Self { bar, phase: None }
     }
@@ -34,7 +38,8 @@ impl Bar {
             Some(total) => self.bar.set_length(total.max(progress.done_bytes)),
             None => self.bar.unset_length(),
         }
-        self.bar.set_position(progress.done_bytes.max(self.bar.position()));
+        self.bar
+            .set_position(progress.done_bytes.max(self.bar.position()));
     }
 
     pub fn clear(&self) {

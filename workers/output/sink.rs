@@ -50,11 +50,21 @@ fn partial(output: &Path) -> PathBuf {
 
 /// Plain text of a backup is nobody else's business.
 async fn create(partial: &Path) -> Result<File, VerbError> {
-    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(partial).await;
+    let opened = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(partial)
+        .await;
     opened.map_err(|error| VerbError::File("create", partial.to_owned(), error))
 }
 
-async fn copy(mut feed: Feed, to: &mut (impl AsyncWrite + Unpin), name: &Path) -> Result<u64, Failure> {
+async fn copy(
+    mut feed: Feed,
+    to: &mut (impl AsyncWrite + Unpin),
+    name: &Path,
+) -> Result<u64, Failure> {
     let failed = |error: io::Error| VerbError::File("write", name.to_owned(), error);
     let mut bytes = 0_u64;
     loop {

@@ -9,7 +9,10 @@ pub struct Table(comfy_table::Table);
 impl Table {
     pub fn new(columns: &[&str]) -> Self {
         let mut table = comfy_table::Table::new();
-        table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(columns);
+        table
+            .load_style(NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(columns);
         Self(table)
     }
 
@@ -27,7 +30,11 @@ impl Table {
     }
 
     pub fn text(&self) -> String {
-        let lines: Vec<_> = self.0.lines().map(|line| line.trim_end().to_owned()).collect();
+        let lines: Vec<_> = self
+            .0
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect();
         lines.join("\n")
     }
 }
@@ -44,7 +51,10 @@ mod tests {
         let text = table.text();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 3);
-        assert!(lines[1].ends_with("50 MiB") && lines[2].ends_with(" 5 MiB"), "{text}");
+        assert!(
+            lines[1].ends_with("50 MiB") && lines[2].ends_with(" 5 MiB"),
+            "{text}"
+        );
         assert_eq!(lines[1].len(), lines[2].len());
     }
 }

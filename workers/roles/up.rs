@@ -18,7 +18,8 @@ pub async fn run(args: Worker, session: &Session) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let toolsets = wiring::toolsets(&session.config.protected).await;
-    let server = PrivateServer::start(ServerOptions::new(&settings.state_directory, toolsets)).await?;
+    let server =
+        PrivateServer::start(ServerOptions::new(&settings.state_directory, toolsets)).await?;
     info!(directory = %settings.state_directory.display(), "the private control server runs");
     let served = with_server(&args, session, &server, stop).await;
     server.stop().await?;
@@ -27,7 +28,12 @@ pub async fn run(args: Worker, session: &Session) -> Result<Exit, Failure> {
 
 /// Works until the stop, or until the server under it dies: then the process ends too, and whoever supervises it starts
 /// both anew.
-async fn with_server(args: &Worker, session: &Session, server: &PrivateServer, stop: Stop) -> Result<(), Failure> {
+async fn with_server(
+    args: &Worker,
+    session: &Session,
+    server: &PrivateServer,
+    stop: Stop,
+) -> Result<(), Failure> {
     let db = wiring::connect(server.url(), &session.config.control, "up").await?;
     tokio::select! {
         served = worker::serve(args, &session.config, db, stop) => served,

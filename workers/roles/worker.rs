@@ -25,8 +25,12 @@ pub async fn run(args: Worker, session: &Session) -> Result<Exit, Failure> {
 }
 
 fn no_url() -> Failure {
-    Failure::new(Fault::Permanent, "config.no_control_database", "a worker needs a control database")
-        .with_hint("set KANBU_BACKUP_DATABASE_URL, or use `up`, which brings its own")
+    Failure::new(
+        Fault::Permanent,
+        "config.no_control_database",
+        "a worker needs a control database",
+    )
+    .with_hint("set KANBU_BACKUP_DATABASE_URL, or use `up`, which brings its own")
 }
 
 /// Orders to stop: the first signal lets running jobs finish within the grace, the second skips it.
@@ -37,7 +41,9 @@ pub struct Stop {
 }
 
 pub fn stop_on_signals() -> Result<Stop, Failure> {
-    let failed = |error: std::io::Error| Failure::new(Fault::Transient, "process.signals", error.to_string());
+    let failed = |error: std::io::Error| {
+        Failure::new(Fault::Transient, "process.signals", error.to_string())
+    };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let stop = Stop::default();
@@ -53,7 +59,12 @@ pub fn stop_on_signals() -> Result<Stop, Failure> {
 }
 
 /// Prepares the control database and works on it until the stop.
-pub async fn serve(args: &Worker, config: &Config, db: ControlDb, stop: Stop) -> Result<(), Failure> {
+pub async fn serve(
+    args: &Worker,
+    config: &Config,
+    db: ControlDb,
+    stop: Stop,
+) -> Result<(), Failure> {
     db.migrate().await?;
     if let Some(protected) = &config.protected.url {
         refuse_one_database_for_both(&db, protected.expose()).await?;
@@ -64,7 +75,12 @@ pub async fn serve(args: &Worker, config: &Config, db: ControlDb, stop: Stop) ->
     let crew = Crew {
         terms: LeaseTerms::new(config.worker.lease),
         grace: config.worker.grace,
-        ..Crew::new(db, dispatch::handler(deps), slots(args, config)?, name(args))
+        ..Crew::new(
+            db,
+            dispatch::handler(deps),
+            slots(args, config)?,
+            name(args),
+        )
     };
     let ended = crew.run(stop.gently, stop.now).await;
     sweeper.await.ok();
@@ -92,12 +108,16 @@ fn warn_without_key(config: &Config) {
 fn slots(args: &Worker, config: &Config) -> Result<BTreeMap<Kind, usize>, Failure> {
     let mut slots = config.worker.slots.clone();
     if !args.kinds.is_empty() {
-        let wanted: Result<Vec<Kind>, UnknownKind> = args.kinds.iter().map(|kind| kind.parse()).collect();
-        let wanted = wanted.map_err(|error| Failure::new(Fault::Permanent, "usage.invalid", error.to_string()))?;
+        let wanted: Result<Vec<Kind>, UnknownKind> =
+            args.kinds.iter().map(|kind| kind.parse()).collect();
+        let wanted = wanted
+            .map_err(|error| Failure::new(Fault::Permanent, "usage.invalid", error.to_string()))?;
         slots.retain(|kind, _| wanted.contains(kind));
     }
     if let Some(count) = args.slots {
-        slots.values_mut().for_each(|slot| *slot = usize::from(count));
+        slots
+            .values_mut()
+            .for_each(|slot| *slot = usize::from(count));
     }
     Ok(slots)
 }

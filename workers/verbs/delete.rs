@@ -37,13 +37,26 @@ fn look(artifacts: &[ArtifactView], dry_run: bool, session: &Session) -> Result<
     if !dry_run {
         return Err(VerbError::NotConfirmed(names.join(", ")).into());
     }
-    session.out.document("plan", &names, || format!("would delete {}", names.join(", ")));
+    session.out.document("plan", &names, || {
+        format!("would delete {}", names.join(", "))
+    });
     Ok(Exit::Done)
 }
 
 fn describe(artifact: &ArtifactView) -> String {
-    let ArtifactView { id, subject, stored_bytes, created_at, .. } = artifact;
-    format!("{} ({subject}, {}, {})", id.short(), list::local(*created_at), ByteSize(*stored_bytes))
+    let ArtifactView {
+        id,
+        subject,
+        stored_bytes,
+        created_at,
+        ..
+    } = artifact;
+    format!(
+        "{} ({subject}, {}, {})",
+        id.short(),
+        list::local(*created_at),
+        ByteSize(*stored_bytes)
+    )
 }
 
 /// Returns how many copies could not be deleted yet: they stay written down and are tried again by the next deletion.
@@ -55,20 +68,40 @@ async fn delete(
     session: &Session,
 ) -> Result<usize, Failure> {
     let reason = args.reason.as_deref().unwrap_or("deleted by hand");
-    let deletions = catalog::decide_deletion(db, artifact.id, "cli", reason, args.force_last).await?;
+    let deletions =
+        catalog::decide_deletion(db, artifact.id, "cli", reason, args.force_last).await?;
     let mut pending = 0;
     for deletion in &deletions {
-        let storage = storages.iter().find(|storage| *storage.name() == deletion.storage);
+        let storage = storages
+            .iter()
+            .find(|storage| *storage.name() == deletion.storage);
         let deleted = match storage {
-            Some(storage) => catalog::perform_deletion(db, deletion, storage).await.map_err(Failure::from),
-            None => Err(VerbError::Unusable(format!("storage {} is not configured", deletion.storage)).into()),
+            Some(storage) => catalog::perform_deletion(db, deletion, storage)
+                .await
+                .map_err(Failure::from),
+            None => Err(VerbError::Unusable(format!(
+                "storage {} is not configured",
+                deletion.storage
+            ))
+            .into()),
         };
         if let Err(failure) = deleted {
             pending += 1;
-            session.out.warning(&failure.code, &format!("still on {}: {failure}", deletion.storage));
+            session.out.warning(
+                &failure.code,
+                &format!("still on {}: {failure}", deletion.storage),
+            );
         }
     }
-    let text = format!("deleted {} from {} of {} storages", describe(artifact), deletions.len() - pending, deletions.len());
-    session.out.result(json!({ "artifact": artifact.id, "pending": pending }), &text);
+    let text = format!(
+        "deleted {} from {} of {} storages",
+        describe(artifact),
+        deletions.len() - pending,
+        deletions.len()
+    );
+    session.out.result(
+        json!({ "artifact": artifact.id, "pending": pending }),
+        &text,
+    );
     Ok(pending)
 }

@@ -1,12 +1,7 @@
 //! `doctor`: every part of the set-up is tried, and what is wrong comes with its fix.
 
 use kanbu_backup::{
-    backup::DatabaseSource,
-    bytes::ByteSize,
-    control,
-    fault::Failure,
-    pg::dump,
-    storage::Storage,
+    backup::DatabaseSource, bytes::ByteSize, control, fault::Failure, pg::dump, storage::Storage,
 };
 use serde::Serialize;
 
@@ -30,17 +25,32 @@ struct Finding {
 
 impl Finding {
     fn good(what: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { what: what.into(), grade: Grade::Good, text: text.into(), fix: None }
+        Self {
+            what: what.into(),
+            grade: Grade::Good,
+            text: text.into(),
+            fix: None,
+        }
     }
 
     fn warning(what: impl Into<String>, text: impl Into<String>, fix: &str) -> Self {
-        Self { what: what.into(), grade: Grade::Warning, text: text.into(), fix: Some(fix.to_owned()) }
+        Self {
+            what: what.into(),
+            grade: Grade::Warning,
+            text: text.into(),
+            fix: Some(fix.to_owned()),
+        }
     }
 
     fn bad(what: impl Into<String>, failure: &Failure) -> Self {
         let text = format!("{} ({})", failure.message, failure.code);
         let fix = failure.hint.as_ref().map(ToString::to_string);
-        Self { what: what.into(), grade: Grade::Bad, text, fix }
+        Self {
+            what: what.into(),
+            grade: Grade::Bad,
+            text,
+            fix,
+        }
     }
 
     fn of(what: impl Into<String>, result: Result<String, Failure>) -> Self {
@@ -59,7 +69,11 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
                 findings.push(Finding::of("protected database", protected(database).await));
             }
             if sources.databases.is_empty() {
-                findings.push(Finding::warning("protected database", "none is configured", "set DATABASE_URL"));
+                findings.push(Finding::warning(
+                    "protected database",
+                    "none is configured",
+                    "set DATABASE_URL",
+                ));
             }
             findings.extend(sources.trees.iter().map(|tree| directory(&tree.root)));
         }
@@ -67,7 +81,9 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
     }
     findings.extend(storages(session).await);
     findings.push(encryption(session));
-    session.out.document("checks", &findings, || text(&findings));
+    session
+        .out
+        .document("checks", &findings, || text(&findings));
     Ok(exit(&findings))
 }
 
@@ -76,31 +92,51 @@ async fn control_database(session: &Session) -> Finding {
         let db = session.control().await?;
         if let Some(protected) = &session.config.protected.url {
             match control::refuse_if_protected(&db, protected.expose()).await {
-                Err(error @ control::ControlError::SameDatabase { .. }) => return Err(Failure::from(error)),
+                Err(error @ control::ControlError::SameDatabase { .. }) => {
+                    return Err(Failure::from(error));
+                }
                 Ok(()) | Err(_) => {}
             }
         }
         let identity = db.identity().await?;
-        Ok(format!("database {} answers, and is not the protected one", identity.database))
+        Ok(format!(
+            "database {} answers, and is not the protected one",
+            identity.database
+        ))
     };
     Finding::of("control database", tried.await)
 }
 
 async fn protected(source: &DatabaseSource) -> Result<String, Failure> {
-    let route = dump::route(source.mode, &source.cluster, &source.containers, &source.toolsets).await?;
+    let route = dump::route(
+        source.mode,
+        &source.cluster,
+        &source.containers,
+        &source.toolsets,
+    )
+    .await?;
     let facts = route.facts(&source.cluster).await?;
     let by = match &route {
         dump::Route::Direct(tools) => format!("client {}", tools.text),
         dump::Route::Docker(container) => format!("in container {}", container.name()),
     };
-    Ok(format!("{}, PostgreSQL {}, {}, {by}", facts.database, facts.version, ByteSize(facts.size_bytes)))
+    Ok(format!(
+        "{}, PostgreSQL {}, {}, {by}",
+        facts.database,
+        facts.version,
+        ByteSize(facts.size_bytes)
+    ))
 }
 
 fn directory(root: &std::path::Path) -> Finding {
     let what = format!("source {}", root.display());
     match std::fs::read_dir(root) {
         Ok(_) => Finding::good(what, "can be read"),
-        Err(error) => Finding::warning(what, error.to_string(), "set KANBU_SOURCE_PATH to the directory to archive"),
+        Err(error) => Finding::warning(
+            what,
+            error.to_string(),
+            "set KANBU_SOURCE_PATH to the directory to archive",
+        ),
     }
 }
 
@@ -111,7 +147,10 @@ async fn storages(session: &Session) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     for storage in &opened {
-        findings.push(Finding::of(format!("storage {}", storage.name()), probed(storage).await));
+        findings.push(Finding::of(
+            format!("storage {}", storage.name()),
+            probed(storage).await,
+        ));
     }
     findings
 }
@@ -131,8 +170,14 @@ async fn probed(storage: &Storage) -> Result<String, Failure> {
 fn encryption(session: &Session) -> Finding {
     let fix = "set BACKUP_ENCRYPTION_KEY_FILE, for instance to the output of `openssl rand -hex 32`, and keep a copy elsewhere";
     match wiring::keyring(&session.config.encryption) {
-        Ok(keyring) if keyring.has_active() => Finding::good("encryption", "new backups are sealed with AES-256-GCM"),
-        Ok(_) => Finding::warning("encryption", "backups are NOT encrypted: no key is set", fix),
+        Ok(keyring) if keyring.has_active() => {
+            Finding::good("encryption", "new backups are sealed with AES-256-GCM")
+        }
+        Ok(_) => Finding::warning(
+            "encryption",
+            "backups are NOT encrypted: no key is set",
+            fix,
+        ),
         Err(failure) => Finding::bad("encryption", &failure),
     }
 }

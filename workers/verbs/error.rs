@@ -50,8 +50,12 @@ impl Classified for VerbError {
             Self::FileExists(_) => {
                 Some("choose another name with --output; nothing is overwritten".into())
             }
-            Self::NotConfirmed(_) => Some("repeat it with --yes, or look first with --dry-run".into()),
-            Self::UnknownSubject { .. } | Self::File(..) | Self::BadTime(_) | Self::Unusable(_) => None,
+            Self::NotConfirmed(_) => {
+                Some("repeat it with --yes, or look first with --dry-run".into())
+            }
+            Self::UnknownSubject { .. } | Self::File(..) | Self::BadTime(_) | Self::Unusable(_) => {
+                None
+            }
         }
     }
 }

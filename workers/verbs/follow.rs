@@ -35,22 +35,41 @@ pub(super) enum Fate {
 }
 
 /// Enqueues a job, or joins the open one that asks for the same, and follows it.
-pub(super) async fn run(job: Job, follow: Follow, db: &ControlDb, out: Output) -> Result<Fate, Failure> {
-    let new = NewJob { requested_by: Some("cli".to_owned()), ..NewJob::new(job, Origin::Operator).unless_open() };
+pub(super) async fn run(
+    job: Job,
+    follow: Follow,
+    db: &ControlDb,
+    out: Output,
+) -> Result<Fate, Failure> {
+    let new = NewJob {
+        requested_by: Some("cli".to_owned()),
+        ..NewJob::new(job, Origin::Operator).unless_open()
+    };
     let enqueued = queue::submit(db, &new).await?;
     let id = enqueued.job();
     if let queue::Enqueued::AlreadyOpen(_) = enqueued {
-        out.message(&format!("joining job {}, which asks for the same", id.short()));
+        out.message(&format!(
+            "joining job {}, which asks for the same",
+            id.short()
+        ));
     }
     if follow.no_wait {
-        out.result(json!({ "job": id, "state": "queued" }), &format!("job {} is queued", id.short()));
+        out.result(
+            json!({ "job": id, "state": "queued" }),
+            &format!("job {} is queued", id.short()),
+        );
         return Ok(Fate::Left(Exit::Done));
     }
     attend(id, follow.timeout, db, out).await
 }
 
 /// Follows an open job until it ends, the time is over, or somebody interrupts.
-async fn attend(id: JobId, limit: Option<Duration>, db: &ControlDb, out: Output) -> Result<Fate, Failure> {
+async fn attend(
+    id: JobId,
+    limit: Option<Duration>,
+    db: &ControlDb,
+    out: Output,
+) -> Result<Fate, Failure> {
     let mut interrupt = handler(SignalKind::interrupt())?;
     let mut terminate = handler(SignalKind::terminate())?;
     let over = async {
@@ -75,7 +94,8 @@ async fn attend(id: JobId, limit: Option<Duration>, db: &ControlDb, out: Output)
 }
 
 fn handler(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind).map_err(|error| Failure::new(Fault::Transient, "process.signals", error.to_string()))
+    signal(kind)
+        .map_err(|error| Failure::new(Fault::Transient, "process.signals", error.to_string()))
 }
 
 /// Whoever interrupts wants the work to stop; that it does is said.
@@ -85,7 +105,10 @@ async fn cancelled(id: JobId, exit: Exit, db: &ControlDb, out: Output) -> Result
         queue::Cancelled::Requested => "is being cancelled".to_owned(),
         queue::Cancelled::TooLate(state) => format!("had ended before ({state})"),
     };
-    out.result(json!({ "job": id, "fate": fate }), &format!("job {} {fate}", id.short()));
+    out.result(
+        json!({ "job": id, "fate": fate }),
+        &format!("job {} {fate}", id.short()),
+    );
     Ok(Fate::Left(exit))
 }
 
@@ -97,7 +120,8 @@ async fn to_its_end(id: JobId, db: &ControlDb, out: Output) -> Result<(), Failur
     while let Some(view) = views.next().await {
         match view {
             Ok(view) => {
-                let is_waiting = view.state == JobState::Queued && began.elapsed() > QUEUED_TOO_LONG;
+                let is_waiting =
+                    view.state == JobState::Queued && began.elapsed() > QUEUED_TOO_LONG;
                 if is_waiting && !told {
                     told = true;
                     out.message(&why_it_waits(&view));
@@ -115,14 +139,24 @@ async fn to_its_end(id: JobId, db: &ControlDb, out: Output) -> Result<(), Failur
 fn why_it_waits(job: &JobView) -> String {
     match (&job.error, job.attempts) {
         (Some(error), attempts) if attempts > 0 => {
-            format!("attempt {attempts} of {} failed: {error}; trying again later", job.max_attempts)
+            format!(
+                "attempt {attempts} of {} failed: {error}; trying again later",
+                job.max_attempts
+            )
         }
-        _ => format!("job {} still waits: does a worker run (`kanbu-backup worker` or `up`)?", job.id.short()),
+        _ => format!(
+            "job {} still waits: does a worker run (`kanbu-backup worker` or `up`)?",
+            job.id.short()
+        ),
     }
 }
 
 fn show(job: &JobView, bar: &mut Bar, out: Output) {
-    let Some(progress) = job.running.as_ref().and_then(|running| running.progress.as_ref()) else {
+    let Some(progress) = job
+        .running
+        .as_ref()
+        .and_then(|running| running.progress.as_ref())
+    else {
         return;
     };
     bar.show(progress);
@@ -152,12 +186,23 @@ pub(super) fn verdict(execution: &ExecutionView, out: Output) -> Exit {
 }
 
 fn failure(execution: &ExecutionView) -> Failure {
-    let text = execution.error.clone().unwrap_or_else(|| "the execution ended without a word".to_owned());
+    let text = execution
+        .error
+        .clone()
+        .unwrap_or_else(|| "the execution ended without a word".to_owned());
     Failure {
         fault: execution.fault.unwrap_or(Fault::Transient),
-        code: execution.error_code.clone().unwrap_or_else(|| "execution.unknown".to_owned()).into(),
+        code: execution
+            .error_code
+            .clone()
+            .unwrap_or_else(|| "execution.unknown".to_owned())
+            .into(),
         message: text,
-        hint: execution.result.as_ref().and_then(|r| r["hint"].as_str()).map(|hint| hint.to_owned().into()),
+        hint: execution
+            .result
+            .as_ref()
+            .and_then(|r| r["hint"].as_str())
+            .map(|hint| hint.to_owned().into()),
     }
 }
 
@@ -176,6 +221,9 @@ pub(super) fn result(execution: &ExecutionView, more: &Value) -> Value {
 
 /// How long it took, for people.
 pub(super) fn seconds(execution: &ExecutionView) -> String {
-    let took = execution.ended_at.map(|end| (end - execution.started_at).num_milliseconds()).unwrap_or_default();
+    let took = execution
+        .ended_at
+        .map(|end| (end - execution.started_at).num_milliseconds())
+        .unwrap_or_default();
     format!("{}.{} s", took / 1000, took % 1000 / 100)
 }

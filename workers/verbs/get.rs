@@ -21,14 +21,25 @@ pub async fn run(args: Get, session: &Session) -> Result<Exit, Failure> {
     let storages = wiring::storages(&session.config.storage)?;
     let origin = Origin::of_artifact(artifact.id, args.storage.as_deref(), &storages, &db).await?;
     let keyring = wiring::keyring(&session.config.encryption)?;
-    let output = args.output.clone().unwrap_or_else(|| name(&artifact, &manifest, args.decrypt));
-    let expected = if args.decrypt { origin.expected } else { as_stored(&manifest) };
-    let watch = Arc::new(Lease::unattended()).watch(Phase::Check, expected.stored_bytes.map(Total::Known));
+    let output = args
+        .output
+        .clone()
+        .unwrap_or_else(|| name(&artifact, &manifest, args.decrypt));
+    let expected = if args.decrypt {
+        origin.expected
+    } else {
+        as_stored(&manifest)
+    };
+    let watch =
+        Arc::new(Lease::unattended()).watch(Phase::Check, expected.stored_bytes.map(Total::Known));
     let feed = pipeline::open(bare(origin.input, args.decrypt), expected, keyring, watch).await?;
     let bytes = sink::write(feed, &output).await?;
     if output != Path::new(sink::STDOUT) {
         let text = format!("{bytes} bytes in {}", output.display());
-        session.out.result(json!({ "outcome": "succeeded", "file": output, "bytes": bytes }), &text);
+        session.out.result(
+            json!({ "outcome": "succeeded", "file": output, "bytes": bytes }),
+            &text,
+        );
     }
     Ok(Exit::Done)
 }
@@ -40,7 +51,11 @@ fn as_stored(manifest: &Manifest) -> Expected {
 
 fn bare(input: Input, opened: bool) -> Input {
     match input {
-        Input::Object { storage, key, .. } if !opened => Input::Object { storage, key, sidecar: None },
+        Input::Object { storage, key, .. } if !opened => Input::Object {
+            storage,
+            key,
+            sidecar: None,
+        },
         other => other,
     }
 }
@@ -50,13 +65,27 @@ fn name(artifact: &ArtifactView, manifest: &Manifest, opened: bool) -> PathBuf {
     let stored = if opened {
         object_name(artifact.content, Compression::None, EnvelopeFormat::None)
     } else {
-        object_name(artifact.content, artifact.compression, manifest.envelope.format)
+        object_name(
+            artifact.content,
+            artifact.compression,
+            manifest.envelope.format,
+        )
     };
     let suffix = stored.split_once('.').map_or("", |(_, suffix)| suffix);
     let what = match artifact.content {
         Content::Tar => "source",
         Content::PgDumpCustom | Content::Sql => "database",
     };
-    let subject: String = artifact.subject.name().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
-    format!("{what}-{subject}-{}-{}.{suffix}", artifact.folder.stamp_text(), artifact.id.short()).into()
+    let subject: String = artifact
+        .subject
+        .name()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric())
+        .collect();
+    format!(
+        "{what}-{subject}-{}-{}.{suffix}",
+        artifact.folder.stamp_text(),
+        artifact.id.short()
+    )
+    .into()
 }

@@ -19,7 +19,9 @@ pub fn run(file: &Path, session: &Session) -> Result<Exit, Failure> {
     } else {
         json!({ "format": by_content(file, &head), "bytes": bytes })
     };
-    session.out.document("file", &description, || text(&description));
+    session
+        .out
+        .document("file", &description, || text(&description));
     Ok(Exit::Done)
 }
 
@@ -28,7 +30,10 @@ fn head(file: &Path) -> Result<(Vec<u8>, u64), VerbError> {
     let opened = File::open(file).map_err(failed)?;
     let bytes = opened.metadata().map_err(failed)?.len();
     let mut head = Vec::with_capacity(HEADER_BYTES);
-    opened.take(HEADER_BYTES as u64).read_to_end(&mut head).map_err(failed)?;
+    opened
+        .take(HEADER_BYTES as u64)
+        .read_to_end(&mut head)
+        .map_err(failed)?;
     Ok((head, bytes))
 }
 
@@ -72,14 +77,20 @@ fn text(description: &Value) -> String {
     let Value::Object(members) = description else {
         return description.to_string();
     };
-    let lines: Vec<_> = members.iter().map(|(name, value)| format!("{name:20} {}", shown(name, value))).collect();
+    let lines: Vec<_> = members
+        .iter()
+        .map(|(name, value)| format!("{name:20} {}", shown(name, value)))
+        .collect();
     lines.join("\n")
 }
 
 fn shown(name: &str, value: &Value) -> String {
     match (name, value) {
         ("bytes" | "chunk_bytes", Value::Number(bytes)) => {
-            format!("{} ({bytes} bytes)", ByteSize(bytes.as_u64().unwrap_or_default()))
+            format!(
+                "{} ({bytes} bytes)",
+                ByteSize(bytes.as_u64().unwrap_or_default())
+            )
         }
         (_, Value::String(text)) => text.clone(),
         (_, Value::Null) => "–".to_owned(),

@@ -32,8 +32,14 @@ async fn many(
     limit: u32,
     session: &Session,
 ) -> Result<Exit, Failure> {
-    let kind: Option<Kind> = kind.map(|word| word.parse()).transpose().map_err(|e: UnknownKind| misread(e))?;
-    let states: Option<JobState> = state.map(|word| word.parse()).transpose().map_err(misread)?;
+    let kind: Option<Kind> = kind
+        .map(|word| word.parse())
+        .transpose()
+        .map_err(|e: UnknownKind| misread(e))?;
+    let states: Option<JobState> = state
+        .map(|word| word.parse())
+        .transpose()
+        .map_err(misread)?;
     let filter = JobFilter {
         kind,
         states: states.into_iter().collect(),
@@ -46,7 +52,9 @@ async fn many(
 }
 
 fn table(jobs: &[JobView]) -> String {
-    let mut table = Table::new(&["ID", "KIND", "SUBJECT", "STATE", "ATTEMPTS", "CREATED", "ERROR"]);
+    let mut table = Table::new(&[
+        "ID", "KIND", "SUBJECT", "STATE", "ATTEMPTS", "CREATED", "ERROR",
+    ]);
     for job in jobs {
         table.row([
             job.id.short(),
@@ -76,24 +84,34 @@ fn shown_state(job: &JobView) -> String {
 async fn one(id: &str, session: &Session) -> Result<Exit, Failure> {
     let db = session.control().await?;
     let id = queue::resolve(&db, id).await?;
-    let job = queue::job(&db, id).await?.ok_or_else(|| queue::QueueError::NotFound(id.to_string()))?;
+    let job = queue::job(&db, id)
+        .await?
+        .ok_or_else(|| queue::QueueError::NotFound(id.to_string()))?;
     let executions = queue::executions(&db, id).await?;
-    session.out.document("detail", &json!({ "job": job, "executions": executions }), || {
-        let mut text = table(std::slice::from_ref(&job));
-        if let Some(error) = &job.error {
-            text.push_str(&format!("\n  {error}"));
-        }
-        for execution in &executions {
-            text.push_str(&history(execution));
-        }
-        text
-    });
+    session.out.document(
+        "detail",
+        &json!({ "job": job, "executions": executions }),
+        || {
+            let mut text = table(std::slice::from_ref(&job));
+            if let Some(error) = &job.error {
+                text.push_str(&format!("\n  {error}"));
+            }
+            for execution in &executions {
+                text.push_str(&history(execution));
+            }
+            text
+        },
+    );
     Ok(Exit::Done)
 }
 
 fn history(execution: &ExecutionView) -> String {
-    let outcome = execution.outcome.map_or_else(|| "running".to_owned(), |outcome| outcome.to_string());
-    let fault = execution.fault.map_or_else(String::new, |fault| format!(" ({fault})"));
+    let outcome = execution
+        .outcome
+        .map_or_else(|| "running".to_owned(), |outcome| outcome.to_string());
+    let fault = execution
+        .fault
+        .map_or_else(String::new, |fault| format!(" ({fault})"));
     let mut text = format!(
         "\n\nexecution {} attempt {} {outcome}{fault}, began {}",
         execution.id,
@@ -125,6 +143,8 @@ async fn cancel(id: &str, session: &Session) -> Result<Exit, Failure> {
         Cancelled::Requested => (Exit::Done, "is being cancelled".to_owned()),
         Cancelled::TooLate(state) => (Exit::Refused, format!("has ended before ({state})")),
     };
-    session.out.result(json!({ "job": id }), &format!("job {} {text}", id.short()));
+    session
+        .out
+        .result(json!({ "job": id }), &format!("job {} {text}", id.short()));
     Ok(exit)
 }

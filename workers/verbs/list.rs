@@ -7,6 +7,7 @@ use kanbu_backup::{
     bytes::ByteSize,
     catalog::{self, ArtifactKind, ArtifactView, CopyState, Filter, rebuild},
     clock::{Clock, SystemClock},
+    control::ControlDb,
     fault::Failure,
 };
 use serde_json::{Value, json};
@@ -24,10 +25,21 @@ pub async fn run(args: List, session: &Session) -> Result<Exit, Failure> {
     if let Some(directory) = &args.from {
         return offline(directory, session).await;
     }
-    let since = args.since.as_deref().map(|text| since::since(text, SystemClock.now())).transpose()?;
-    let filter = Filter { kind: args.kind.map(kind), since, limit: Some(args.limit), ..Filter::default() };
+    let since = args
+        .since
+        .as_deref()
+        .map(|text| since::since(text, SystemClock.now()))
+        .transpose()?;
+    let filter = Filter {
+        kind: args.kind.map(kind),
+        since,
+        limit: Some(args.limit),
+        ..Filter::default()
+    };
     let artifacts = catalog::list(&session.control().await?, &filter).await?;
-    session.out.document("backups", &artifacts, || table(&artifacts));
+    session
+        .out
+        .document("backups", &artifacts, || table(&artifacts));
     Ok(Exit::Done)
 }
 
@@ -59,8 +71,16 @@ fn table(artifacts: &[ArtifactView]) -> String {
 }
 
 fn copies(artifact: &ArtifactView) -> String {
-    let good = artifact.copies.iter().filter(|copy| copy.state == CopyState::Stored).count();
-    let mark = if good < artifact.copies.len() { " !" } else { "" };
+    let good = artifact
+        .copies
+        .iter()
+        .filter(|copy| copy.state == CopyState::Stored)
+        .count();
+    let mark = if good < artifact.copies.len() {
+        " !"
+    } else {
+        ""
+    };
     format!("{good}/{}{mark}", artifact.copies.len())
 }
 
@@ -71,7 +91,9 @@ fn note(artifact: &ArtifactView) -> String {
 
 /// An instant in the zone of whoever reads it.
 pub(super) fn local(time: DateTime<Utc>) -> String {
-    time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S %:z").to_string()
+    time.with_timezone(&Local)
+        .format("%Y-%m-%d %H:%M:%S %:z")
+        .to_string()
 }
 
 /// What a directory says of itself, with no service anywhere.
@@ -83,7 +105,9 @@ async fn offline(directory: &Path, session: &Session) -> Result<Exit, Failure> {
         let found = rebuild::scan(&storage, &environment, &keyring).await?;
         rows.extend(found.iter().map(row));
     }
-    session.out.document("backups", &rows, || offline_table(&rows));
+    session
+        .out
+        .document("backups", &rows, || offline_table(&rows));
     Ok(Exit::Done)
 }
 
@@ -121,15 +145,24 @@ fn offline_table(rows: &[Value]) -> String {
     let mut table = Table::new(&["ID", "FOLDER", "SIZE", "COPY", "MANIFEST"]).right(2);
     for row in rows {
         let text = |name: &str| row[name].as_str().unwrap_or("–").to_owned();
-        let id = row["id"].as_str().map_or("–", |id| &id[id.len().saturating_sub(8)..]).to_owned();
-        let size = row["stored_bytes"].as_u64().map_or_else(|| "–".to_owned(), |n| ByteSize(n).to_string());
+        let id = row["id"]
+            .as_str()
+            .map_or("–", |id| &id[id.len().saturating_sub(8)..])
+            .to_owned();
+        let size = row["stored_bytes"]
+            .as_u64()
+            .map_or_else(|| "–".to_owned(), |n| ByteSize(n).to_string());
         table.row([id, text("folder"), size, text("copy"), text("seal")]);
     }
     table.text()
 }
 
 /// The backup that a person means: an id, the end of one, or `latest` of a kind.
-pub(super) async fn meant(text: &str, which: Option<What>, db: &ControlDb) -> Result<ArtifactView, Failure> {
+pub(super) async fn meant(
+    text: &str,
+    which: Option<What>,
+    db: &ControlDb,
+) -> Result<ArtifactView, Failure> {
     let text = match (text, which) {
         ("latest", Some(What::Source)) => "latest-source",
         (text, _) => text,

@@ -8,6 +8,9 @@ use crate::{exit::Exit, session::Session};
 pub async fn run(session: &Session) -> Result<Exit, Failure> {
     let db = session.control().await?;
     db.migrate().await?;
-    session.out.result(json!({ "outcome": "migrated" }), "the control database is up to date");
+    session.out.result(
+        json!({ "outcome": "migrated" }),
+        "the control database is up to date",
+    );
     Ok(Exit::Done)
 }

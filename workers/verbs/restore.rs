@@ -27,10 +27,16 @@ pub async fn run(args: Restore, session: &Session) -> Result<Exit, Failure> {
     let into = into(artifact.kind, args.into.as_deref(), &artifact.id.short())?;
     if args.dry_run {
         let storages = wiring::storages(&session.config.storage)?;
-        let origin = Origin::of_artifact(artifact.id, args.storage.as_deref(), &storages, &db).await?;
+        let origin =
+            Origin::of_artifact(artifact.id, args.storage.as_deref(), &storages, &db).await?;
         return dry_run(&origin, &Destination::of(&into, args.no_owner), session).await;
     }
-    let request = job::Restore { artifact: artifact.id, into, storage: args.storage, no_owner: args.no_owner };
+    let request = job::Restore {
+        artifact: artifact.id,
+        into,
+        storage: args.storage,
+        no_owner: args.no_owner,
+    };
     match follow::run(Job::Restore(request), args.follow, &db, session.out).await? {
         follow::Fate::Left(exit) => Ok(exit),
         follow::Fate::Ended(execution) => Ok(ended(&execution, session.out)),
@@ -45,21 +51,29 @@ fn into(kind: ArtifactKind, named: Option<&str>, short: &str) -> Result<RestoreI
             Ok(RestoreInto::Database { name })
         }
         (ArtifactKind::Source, Some(path)) => {
-            let path = absolute(path).map_err(|error| VerbError::File("resolve", path.into(), error))?;
+            let path =
+                absolute(path).map_err(|error| VerbError::File("resolve", path.into(), error))?;
             Ok(RestoreInto::Directory { path })
         }
-        (ArtifactKind::Source, None) => {
-            Err(VerbError::Unusable("name the directory to restore into with --into".to_owned()))
-        }
+        (ArtifactKind::Source, None) => Err(VerbError::Unusable(
+            "name the directory to restore into with --into".to_owned(),
+        )),
     }
 }
 
-async fn dry_run(origin: &Origin, destination: &Destination, session: &Session) -> Result<Exit, Failure> {
+async fn dry_run(
+    origin: &Origin,
+    destination: &Destination,
+    session: &Session,
+) -> Result<Exit, Failure> {
     let target = wiring::target(&session.config).await?;
     restore::preflight(origin, destination, target.as_ref()).await?;
     let plan = json!({ "from": origin.describe(), "content": origin.content, "into": destination });
     session.out.document("plan", &plan, || {
-        format!("would check every byte of {}, then restore it into {destination}", origin.describe())
+        format!(
+            "would check every byte of {}, then restore it into {destination}",
+            origin.describe()
+        )
     });
     Ok(Exit::Done)
 }
@@ -71,13 +85,19 @@ async fn offline(from: &Path, args: &Restore, session: &Session) -> Result<Exit,
     let named = args.into.clone().ok_or_else(|| {
         VerbError::Unusable("name the new database or the empty directory with --into".to_owned())
     })?;
-    let destination = Destination::of(&into(origin.content.kind(), Some(&named), "")?, args.no_owner);
+    let destination = Destination::of(
+        &into(origin.content.kind(), Some(&named), "")?,
+        args.no_owner,
+    );
     if args.dry_run {
         return dry_run(&origin, &destination, session).await;
     }
     let target = wiring::target(&session.config).await?;
     let lease = Arc::new(Lease::unattended());
-    let parts = restore::Parts { target: target.as_ref(), keyring: &keyring };
+    let parts = restore::Parts {
+        target: target.as_ref(),
+        keyring: &keyring,
+    };
     let effects = restore::perform(origin, &destination, parts, &lease).await?;
     Ok(told(&effects, session.out))
 }
@@ -109,7 +129,11 @@ fn result(found: &Value) -> Value {
 
 fn text(found: &Value) -> String {
     match found["directory"].as_str().map(PathBuf::from) {
-        Some(directory) => format!("✔ restored {} files into {}", found["files"], directory.display()),
+        Some(directory) => format!(
+            "✔ restored {} files into {}",
+            found["files"],
+            directory.display()
+        ),
         None => format!(
             "✔ restored {} tables with {} rows into database {}",
             found["tables"],

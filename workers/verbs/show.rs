@@ -14,7 +14,9 @@ pub async fn run(id: &str, session: &Session) -> Result<Exit, Failure> {
     let artifact = list::meant(id, None, &session.control().await?).await?;
     let manifest = artifact.manifest()?;
     let document = json!({ "backup": artifact, "manifest": manifest });
-    session.out.document("detail", &document, || text(&artifact, &manifest));
+    session
+        .out
+        .document("detail", &document, || text(&artifact, &manifest));
     Ok(Exit::Done)
 }
 
@@ -24,13 +26,41 @@ fn text(artifact: &ArtifactView, manifest: &Manifest) -> String {
     line("subject", artifact.subject.to_string());
     line("made", list::local(artifact.created_at));
     line("proof", artifact.proof.to_string());
-    line("label", artifact.label.clone().unwrap_or_else(|| "–".to_owned()));
-    line("pinned", if artifact.pinned { "yes" } else { "no" }.to_owned());
-    line("content", format!("{}, {}", artifact.content, ByteSize(artifact.content_bytes)));
-    line("compressed", format!("{}, {}", artifact.compression, ByteSize(artifact.payload_bytes)));
-    line("stored", format!("{} ({} bytes)", ByteSize(artifact.stored_bytes), artifact.stored_bytes));
+    line(
+        "label",
+        artifact.label.clone().unwrap_or_else(|| "–".to_owned()),
+    );
+    line(
+        "pinned",
+        if artifact.pinned { "yes" } else { "no" }.to_owned(),
+    );
+    line(
+        "content",
+        format!("{}, {}", artifact.content, ByteSize(artifact.content_bytes)),
+    );
+    line(
+        "compressed",
+        format!(
+            "{}, {}",
+            artifact.compression,
+            ByteSize(artifact.payload_bytes)
+        ),
+    );
+    line(
+        "stored",
+        format!(
+            "{} ({} bytes)",
+            ByteSize(artifact.stored_bytes),
+            artifact.stored_bytes
+        ),
+    );
     line("sha256", artifact.sha256());
-    line("key", artifact.key_id.map_or_else(|| "not encrypted".to_owned(), |key| key.to_string()));
+    line(
+        "key",
+        artifact
+            .key_id
+            .map_or_else(|| "not encrypted".to_owned(), |key| key.to_string()),
+    );
     line("object", manifest.data_key().to_string());
     line("execution", artifact.execution.to_string());
     line("source", manifest.source.to_string());

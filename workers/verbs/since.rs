@@ -8,8 +8,16 @@ use super::VerbError;
 pub(super) fn since(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, VerbError> {
     age(text)
         .and_then(|age| now.checked_sub_signed(age))
-        .or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()))
-        .or_else(|| text.parse::<NaiveDate>().ok().map(|date| date.and_time(NaiveTime::MIN).and_utc()))
+        .or_else(|| {
+            DateTime::parse_from_rfc3339(text)
+                .ok()
+                .map(|time| time.to_utc())
+        })
+        .or_else(|| {
+            text.parse::<NaiveDate>()
+                .ok()
+                .map(|date| date.and_time(NaiveTime::MIN).and_utc())
+        })
         .ok_or_else(|| VerbError::BadTime(text.to_owned()))
 }
 
@@ -39,7 +47,11 @@ mod tests {
             ("2026-11-20", "2026-11-20T00:00:00Z"),
             ("2026-11-20T03:00:00+01:00", "2026-11-20T02:00:00Z"),
         ] {
-            assert_eq!(since(text, now).unwrap(), expected.parse::<DateTime<Utc>>().unwrap(), "{text}");
+            assert_eq!(
+                since(text, now).unwrap(),
+                expected.parse::<DateTime<Utc>>().unwrap(),
+                "{text}"
+            );
         }
         for text in ["", "-", "2h", "-2y", "-h", "yesterday", "-9999999999999d"] {
             assert!(since(text, now).is_err(), "{text:?} was accepted");

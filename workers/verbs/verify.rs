@@ -32,15 +32,37 @@ pub async fn run(args: Verify, session: &Session) -> Result<Exit, Failure> {
 
 /// One job for the named backup, or one for every subject that has backups.
 async fn requests(args: &Verify, db: &ControlDb) -> Result<Vec<job::Verify>, Failure> {
-    let level = if args.quick { VerifyLevel::Quick } else { VerifyLevel::Checked };
+    let level = if args.quick {
+        VerifyLevel::Quick
+    } else {
+        VerifyLevel::Checked
+    };
     if let Some(text) = &args.id {
         let artifact = list::meant(text, args.kind, db).await?;
-        return Ok(vec![job::Verify { subject: artifact.subject, artifact: Some(artifact.id), level }]);
+        return Ok(vec![job::Verify {
+            subject: artifact.subject,
+            artifact: Some(artifact.id),
+            level,
+        }]);
     }
-    let filter = Filter { kind: args.kind.map(list::kind), include_lost: true, ..Filter::default() };
+    let filter = Filter {
+        kind: args.kind.map(list::kind),
+        include_lost: true,
+        ..Filter::default()
+    };
     let artifacts = catalog::list(db, &filter).await?;
-    let subjects: BTreeSet<Subject> = artifacts.into_iter().map(|artifact| artifact.subject).collect();
-    Ok(subjects.into_iter().map(|subject| job::Verify { subject, artifact: None, level }).collect())
+    let subjects: BTreeSet<Subject> = artifacts
+        .into_iter()
+        .map(|artifact| artifact.subject)
+        .collect();
+    Ok(subjects
+        .into_iter()
+        .map(|subject| job::Verify {
+            subject,
+            artifact: None,
+            level,
+        })
+        .collect())
 }
 
 fn ended(execution: &ExecutionView, out: Output) -> Exit {
@@ -49,8 +71,14 @@ fn ended(execution: &ExecutionView, out: Output) -> Exit {
     let count = |name: &str| found[name].as_u64().unwrap_or_default();
     let (good, bad) = (count("good"), count("bad"));
     if execution.outcome.is_some() && !found.is_null() {
-        let text = format!("{good} good, {bad} bad copies, in {}", follow::seconds(execution));
-        out.result(follow::result(execution, &json!({ "good": good, "bad": bad })), &text);
+        let text = format!(
+            "{good} good, {bad} bad copies, in {}",
+            follow::seconds(execution)
+        );
+        out.result(
+            follow::result(execution, &json!({ "good": good, "bad": bad })),
+            &text,
+        );
     }
     if bad > 0 { Exit::Integrity } else { exit }
 }
