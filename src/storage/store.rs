@@ -48,8 +48,20 @@ pub struct ObjectInfo {
 impl Storage {
     /// Opens a storage and makes its directory if it isn't there. Blocks for a moment.
     pub fn open(config: &StorageConfig) -> Result<Self, StorageError> {
+        Self::over(config, LocalDirectory::open)
+    }
+
+    /// Opens a storage that must be there: for reading backups, where a mistyped path is no empty storage.
+    pub fn open_existing(config: &StorageConfig) -> Result<Self, StorageError> {
+        Self::over(config, LocalDirectory::open_existing)
+    }
+
+    fn over(
+        config: &StorageConfig,
+        open: impl FnOnce(&std::path::Path) -> io::Result<LocalDirectory>,
+    ) -> Result<Self, StorageError> {
         let Place::Local { directory: path } = &config.place;
-        let directory = LocalDirectory::open(path)
+        let directory = open(path)
             .map_err(|error| StorageError::from_io(&config.name, &path.display(), error))?;
         let store = LocalFileSystem::new_with_prefix(directory.root())
             .map_err(|error| StorageError::from_store(&config.name, &path.display(), &error))?
