@@ -72,11 +72,11 @@ fn stream(spec: PackSpec, output: FeedWriter, before_open: impl FnMut(&Path)) ->
         linked: HashMap::new(),
         report: PackReport::default(),
     };
-    let packed = packer
+    let ended = packer
         .tree(&spec.root)
         .and_then(|()| packer.tar.finish().map_err(ArchiveError::NotPacked));
     // `Builder` writes an end mark when it is dropped; the output takes nothing more after either of these.
-    match packed {
+    match ended {
         Ok(()) => packer.tar.get_mut().end(),
         Err(error) => packer.tar.get_mut().fail(error),
     }
@@ -274,7 +274,7 @@ impl<H: FnMut(&Path)> Packer<H> {
                 self.append_file(path, &file, &stat)
             }
             Ok(_) => {
-                self.report.changed.note(path);
+                self.changed(path);
                 Ok(())
             }
             Err(errno) => {
@@ -307,9 +307,7 @@ impl<H: FnMut(&Path)> Packer<H> {
         if let Some(error) = content.error {
             self.unreadable(path, &error);
         } else if content.exhausted || has_changed(file, before) {
-            if self.report.changed.note(path) {
-                tracing::warn!(path = %path.display(), "a file changed while it was being archived");
-            }
+            self.changed(path);
         }
         Ok(())
     }
@@ -334,10 +332,14 @@ impl<H: FnMut(&Path)> Packer<H> {
                 }
             }
             // Something else has taken its place meanwhile.
-            Errno::LOOP | Errno::NOTDIR => {
-                self.report.changed.note(path);
-            }
+            Errno::LOOP | Errno::NOTDIR => self.changed(path),
             errno => self.unreadable(path, &errno.into()),
+        }
+    }
+
+    fn changed(&mut self, path: &Path) {
+        if self.report.changed.note(path) {
+            tracing::warn!(path = %path.display(), "a file changed while it was being archived");
         }
     }
 

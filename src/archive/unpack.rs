@@ -53,9 +53,9 @@ fn into_place(reader: FeedReader, destination: &Path) -> Result<UnpackReport, Fa
     let staging = Staging::beside(destination)?;
     let mut unpacker = Unpacker::into(Tree::below(staging.root()?)?);
     let mut archive = Archive::new(reader);
-    let unpacked = unpacker.entries(&mut archive);
+    let ended = unpacker.entries(&mut archive);
     let mut reader = archive.into_inner();
-    match unpacked {
+    match ended {
         Ok(()) => reader.expect_end()?,
         Err(Trouble::Reading(error)) => return Err(reader.reason(error)),
         Err(Trouble::Entry(error)) => return Err(error.into()),
@@ -109,7 +109,7 @@ impl Unpacker {
             // Before there was a type for them, directories were files whose names end with a slash.
             EntryType::Regular if name.ends_with(b"/") => self.directory(&path, entry.header())?,
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.file(&path, &mut entry)?
+                self.file(&path, &mut entry)?;
             }
             EntryType::Symlink => {
                 let target = entry.link_name_bytes().unwrap_or_default().into_owned();

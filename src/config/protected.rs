@@ -43,7 +43,7 @@ pub struct ContainerSettings {
     pub socket: PathBuf,
 }
 
-/// Where PostgreSQL's programs are looked for.
+/// Where the client programs of the database are looked for.
 #[derive(Clone, Debug)]
 pub struct ToolSettings {
     /// Before all others.

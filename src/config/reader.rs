@@ -209,11 +209,11 @@ impl<'a> Reader<'a> {
             }
             (Some(text), None) => Some((text, Origin::Environment)),
             (None, Some(path)) => self.secret_file(&setting.file_name(), &path),
-            (None, None) => self.from_config_file(setting),
+            (None, None) => self.in_config_file(setting),
         }
     }
 
-    fn from_config_file(&mut self, setting: &'static Setting) -> Option<Given> {
+    fn in_config_file(&mut self, setting: &'static Setting) -> Option<Given> {
         let text = self.file.take(setting);
         let path = if setting.is_secret() {
             self.file.take_secret_file(setting)
