@@ -9,6 +9,8 @@
 
 #[path = "it/control.rs"]
 mod control;
+#[path = "it/envelopes.rs"]
+mod envelopes;
 #[path = "it/private_server.rs"]
 mod private_server;
 #[path = "it/storage.rs"]
