@@ -15,6 +15,8 @@ mod catalog;
 mod config;
 #[path = "it/control.rs"]
 mod control;
+#[path = "it/envelopes.rs"]
+mod envelopes;
 #[path = "it/dump.rs"]
 mod dump;
 #[path = "it/pipeline.rs"]
