@@ -19,6 +19,8 @@ mod private_server;
 mod protected;
 #[path = "it/pipeline.rs"]
 mod pipeline;
+#[path = "it/queue.rs"]
+mod queue;
 #[path = "it/storage.rs"]
 mod storage;
 #[path = "it/archive.rs"]
