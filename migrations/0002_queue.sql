@@ -469,8 +469,8 @@ $$;
 
 -- ---------------------------------------------------------------------------------------------------------- control
 
--- 'cancelled': it was queued and is out. 'requested': its worker will stop it. Otherwise the state it has ended in;
--- null when there is no such job.
+-- 'done': it was queued and is out. 'requested': its worker will stop it. Otherwise the state it has ended in; null
+-- when there is no such job.
 create function kanbu_backup.cancel(p_job uuid, p_by text default null) returns text
 language plpgsql set search_path = kanbu_backup, pg_temp as $$
 declare
@@ -481,7 +481,7 @@ begin
     update job j set state = 'cancelled', finished_at = now(), cancel_requested_at = now(), cancel_requested_by = p_by
      where j.id = p_job;
     perform pg_notify('kanbu_backup_end', p_job::text);
-    return 'cancelled';
+    return 'done';
   elsif was = 'running' then
     update job j
        set cancel_requested_by = case when j.cancel_requested_at is null then p_by else j.cancel_requested_by end,
@@ -494,7 +494,7 @@ begin
 end
 $$;
 
--- Gives a dead job `p_budget` more attempts under its old id. 'queued' when it took, 'open' (and that job's id) when a
+-- Gives a dead job `p_budget` more attempts under its old id. 'retried' when it took, 'open' (and that job's id) when a
 -- newer job holds its dedupe key, otherwise the state in which it can't be retried; null when there is no such job.
 create function kanbu_backup.retry(p_job uuid, p_budget smallint default 1) returns table (answer text, job_id uuid)
 language plpgsql set search_path = kanbu_backup, pg_temp as $$
@@ -524,7 +524,7 @@ begin
     return;
   end;
   perform pg_notify('kanbu_backup_job', dead.kind);
-  return query select 'queued', p_job;
+  return query select 'retried', p_job;
 end
 $$;
 

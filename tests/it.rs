@@ -25,5 +25,9 @@ mod pipeline;
 mod private_server;
 #[path = "it/protected.rs"]
 mod protected;
+#[path = "it/pipeline.rs"]
+mod pipeline;
+#[path = "it/queue.rs"]
+mod queue;
 #[path = "it/storage.rs"]
 mod storage;

@@ -36,8 +36,7 @@ pub async fn cancel(db: &ControlDb, job: JobId, by: &str) -> Result<Cancelled, Q
     .await?;
     match answer.as_deref() {
         None => Err(QueueError::NotFound(job.to_string())),
-        // 'cancelled' is the answer of a cancel that took; one that came too late for it is the same to everybody.
-        Some("cancelled") => Ok(Cancelled::AtOnce),
+        Some("done") => Ok(Cancelled::AtOnce),
         Some("requested") => Ok(Cancelled::Requested),
         Some(state) => Ok(Cancelled::TooLate(state.parse()?)),
     }
@@ -64,7 +63,7 @@ pub async fn retry(db: &ControlDb, job: JobId, budget: i16) -> Result<Retried, Q
     })
     .await?;
     match (row.answer.as_deref(), row.job_id) {
-        (Some("queued"), _) => Ok(Retried::Queued),
+        (Some("retried"), _) => Ok(Retried::Queued),
         (Some("open"), Some(other)) => Ok(Retried::AlreadyOpen(other.into())),
         (Some(state), _) => Err(QueueError::NotDead {
             job,
