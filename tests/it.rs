@@ -7,8 +7,14 @@
     reason = "helpers of tests report by panicking too"
 )]
 
+#[path = "it/containers.rs"]
+mod containers;
 #[path = "it/control.rs"]
 mod control;
+#[path = "it/cut_socket.rs"]
+mod cut_socket;
+#[path = "it/docker.rs"]
+mod docker;
 #[path = "it/dump.rs"]
 mod dump;
 #[path = "it/private_server.rs"]
