@@ -17,6 +17,14 @@ mod config;
 mod control;
 #[path = "it/envelopes.rs"]
 mod envelopes;
+#[path = "it/containers.rs"]
+mod containers;
+#[path = "it/control.rs"]
+mod control;
+#[path = "it/cut_socket.rs"]
+mod cut_socket;
+#[path = "it/docker.rs"]
+mod docker;
 #[path = "it/dump.rs"]
 mod dump;
 #[path = "it/pipeline.rs"]
