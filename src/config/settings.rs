@@ -42,7 +42,7 @@ settings! {
 
     DATABASE_URL: kanbu::DATABASE_URL, Some("database.url"), POSTGRES_URL, Fallback::None, SecretUrl,
         "The database to protect.";
-    PG_MODE: kanbu::BACKUP_PG_MODE, Some("database.mode"), Form::Words(kanbu::PgMode::WORDS),
+    PG_MODE: kanbu::BACKUP_PG_MODE, Some("database.mode"), Form::Words(kanbu::PG_MODES),
         Fallback::Text(kanbu::DEFAULT_PG_MODE), Open,
         "How the protected server is reached; auto is direct when there is a `DATABASE_URL`, else docker.";
     PG_TOOLS: "KANBU_BACKUP_PG_TOOLS", Some("database.tools"), ADDRESSES, Fallback::None, Open,
@@ -120,6 +120,9 @@ settings! {
     GRACE: "KANBU_BACKUP_GRACE_SECONDS", Some("worker.grace_seconds"), Form::Whole { from: 0, to: 3600 },
         Fallback::Text("25"), Open,
         "What running jobs may still take at shutdown before they are handed back.";
+    SWEEP_AFTER: "KANBU_BACKUP_SWEEP_AFTER_SECONDS", Some("worker.sweep_after_seconds"),
+        Form::Whole { from: 600, to: 2_592_000 }, Fallback::Text("86400"), Open,
+        "What an execution left on the storages without a backup coming of it is removed when it is so old.";
 
     TIMEZONE: kanbu::BACKUP_CRON_TIMEZONE, Some("schedule.timezone"),
         Form::Said("a zone of the IANA database, like Europe/Amsterdam"), Fallback::Text(kanbu::DEFAULT_TIMEZONE), Open,
