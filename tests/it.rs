@@ -13,12 +13,10 @@ mod archive;
 mod catalog;
 #[path = "it/config.rs"]
 mod config;
-#[path = "it/control.rs"]
-mod control;
-#[path = "it/envelopes.rs"]
-mod envelopes;
 #[path = "it/containers.rs"]
 mod containers;
+#[path = "it/control.rs"]
+mod control;
 #[path = "it/control.rs"]
 mod control;
 #[path = "it/cut_socket.rs"]
@@ -27,14 +25,16 @@ mod cut_socket;
 mod docker;
 #[path = "it/dump.rs"]
 mod dump;
+#[path = "it/envelopes.rs"]
+mod envelopes;
+#[path = "it/pipeline.rs"]
+mod pipeline;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/private_server.rs"]
 mod private_server;
 #[path = "it/protected.rs"]
 mod protected;
-#[path = "it/pipeline.rs"]
-mod pipeline;
 #[path = "it/queue.rs"]
 mod queue;
 #[path = "it/storage.rs"]

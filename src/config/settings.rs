@@ -42,7 +42,7 @@ settings! {
 
     DATABASE_URL: kanbu::DATABASE_URL, Some("database.url"), POSTGRES_URL, Fallback::None, SecretUrl,
         "The database to protect.";
-    PG_MODE: kanbu::BACKUP_PG_MODE, Some("database.mode"), Form::Words(kanbu::PgMode::WORDS),
+    PG_MODE: kanbu::BACKUP_PG_MODE, Some("database.mode"), Form::Words(kanbu::PG_MODES),
         Fallback::Text(kanbu::DEFAULT_PG_MODE), Open,
         "How the protected server is reached; auto is direct when there is a `DATABASE_URL`, else docker.";
     PG_TOOLS: "KANBU_BACKUP_PG_TOOLS", Some("database.tools"), ADDRESSES, Fallback::None, Open,

@@ -33,7 +33,9 @@ async fn a_job_goes_from_the_queue_to_its_handler_and_back() {
     assert_eq!(world.state(job).await, (JobState::Succeeded, 1));
     hands.go_home().await;
     let gone = world
-        .number("select count(*) from kanbu_backup.worker where stopped_at is not null and slots = 1")
+        .number(
+            "select count(*) from kanbu_backup.worker where stopped_at is not null and slots = 1",
+        )
         .await;
     assert_eq!(gone, 1);
     world.holds().await;

@@ -201,7 +201,12 @@ async fn a_short_outage_costs_nothing(mode: Mode) {
     act.lease.check().await.unwrap();
     let (checked, ()) = tokio::join!(
         async {
-            relay.mode.subscribe().wait_for(|m| *m == mode).await.unwrap();
+            relay
+                .mode
+                .subscribe()
+                .wait_for(|m| *m == mode)
+                .await
+                .unwrap();
             let checked = act.lease.check().await;
             (checked, *relay.mode.borrow())
         },
@@ -253,10 +258,7 @@ async fn in_an_outage_longer_than_its_lease_a_worker_stops_itself_in_time_and_th
     relay.set(Mode::Cut);
     act.lease.cancelled().cancelled().await;
     assert!(renewed_at.elapsed() < lease, "{:?}", renewed_at.elapsed());
-    assert_eq!(
-        act.lease.check().await.unwrap_err().fault,
-        Fault::LeaseLost
-    );
+    assert_eq!(act.lease.check().await.unwrap_err().fault, Fault::LeaseLost);
     outage(&relay, Mode::Cut, Duration::from_secs(1)).await;
 
     let again = hands.next().await;
