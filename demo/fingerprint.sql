@@ -6,4 +6,6 @@ select format('select %L, count(*), coalesce(sum(hashtextextended(t::text, 0)::n
   from pg_class
  where relkind in ('r', 'p') and relnamespace::regnamespace::text !~ '^(pg_|information_schema$)' and not relispartition
  order by oid::regclass::text collate "C" \gexec
-select schemaname || '.' || sequencename as name, 'sequence', last_value from pg_sequences order by name collate "C";
+select format('%I.%I', schemaname, sequencename), 'sequence', last_value
+  from pg_sequences
+ order by schemaname collate "C", sequencename collate "C";
