@@ -1,1 +1,3 @@
 //! Everything Kanbu-shaped: its names and its environment. Without this folder the product must still be sound.
+
+pub mod env;

@@ -192,7 +192,7 @@ mod tests {
     fn a_path_that_is_no_folder_of_ours_is_refused() {
         let id = "01890a5d-ac96-774b-bcce-b302099a8057";
         for text in [
-            "".to_owned(),
+            String::new(),
             "prod/database".to_owned(),
             format!("../database/2026-01-18T10-30-00Z_{id}"),
             format!("prod/tables/2026-01-18T10-30-00Z_{id}"),

@@ -3,10 +3,26 @@
 //! No trait of ours: every store is an `object_store::ObjectStore`. Nobody outside builds a path from strings: a key is an
 //! enum, and its path a total match. Retention, encryption and job ids are strangers here.
 
+#[cfg(feature = "testing")]
+pub mod conformance;
+mod error;
 mod key;
+mod listing;
+mod local;
 mod name;
+mod place;
+mod probe;
+mod store;
+pub mod sweep;
+mod upload;
 
 pub use self::{
+    error::StorageError,
     key::{BadFolder, Folder, ObjectKey},
+    listing::Found,
     name::{BadStorageName, Environment, StorageName},
+    place::{Place, Role, StorageConfig},
+    probe::ProbeReport,
+    store::{ObjectInfo, Storage},
+    upload::Upload,
 };

@@ -1,0 +1,148 @@
+//! The table: every setting there is, declared once.
+
+use super::setting::{Fallback, Form, Secrecy, Setting};
+use crate::{archive, kanbu::env as kanbu};
+
+const POSTGRES_URL: Form = Form::Said("a URL postgresql://user:password@host:port/database");
+const ADDRESSES: Form = Form::List {
+    of: "absolute paths",
+    separator: ':',
+};
+
+macro_rules! settings {
+    ($($const:ident: $name:expr, $key:expr, $form:expr, $default:expr, $secrecy:ident, $meaning:literal;)+) => {
+        $(pub(super) const $const: &Setting = &Setting {
+            name: $name,
+            key: $key,
+            form: $form,
+            default: $default,
+            secrecy: Secrecy::$secrecy,
+            meaning: $meaning,
+        };)+
+
+        /// Every setting, in the order of the documentation.
+        pub const SETTINGS: &[&Setting] = &[$($const),+];
+    };
+}
+
+settings! {
+    CONFIG: "KANBU_BACKUP_CONFIG", None, Form::Path, Fallback::Text("/etc/kanbu-backup/config.toml"), Open,
+        "The configuration file; missing is an error only if it is named.";
+
+    CONTROL_URL: "KANBU_BACKUP_DATABASE_URL", Some("control.url"), POSTGRES_URL, Fallback::None, SecretUrl,
+        "The control database; without it `up` starts a private PostgreSQL of its own.";
+    LISTEN_URL: "KANBU_BACKUP_LISTEN_URL", Some("control.listen_url"), POSTGRES_URL, Fallback::None, SecretUrl,
+        "The direct address of the control database for LISTEN, when the other goes through a pooler.";
+    STATE_DIR: "KANBU_BACKUP_STATE_DIR", Some("control.state_directory"), Form::Path,
+        Fallback::Computed(
+            "/var/lib/kanbu-backup for root or where that is writable, else $XDG_STATE_HOME/kanbu-backup \
+             or ~/.local/state/kanbu-backup"
+        ), Open,
+        "Where the private PostgreSQL and other state of this host live.";
+
+    DATABASE_URL: kanbu::DATABASE_URL, Some("database.url"), POSTGRES_URL, Fallback::None, SecretUrl,
+        "The database to protect.";
+    PG_MODE: kanbu::BACKUP_PG_MODE, Some("database.mode"), Form::Words(kanbu::PgMode::WORDS),
+        Fallback::Text(kanbu::DEFAULT_PG_MODE), Open,
+        "How the protected server is reached; auto is direct when there is a `DATABASE_URL`, else docker.";
+    PG_TOOLS: "KANBU_BACKUP_PG_TOOLS", Some("database.tools"), ADDRESSES, Fallback::None, Open,
+        "Directories that are searched for PostgreSQL's programs before the usual ones.";
+    CONTAINER: kanbu::POSTGRES_CONTAINER, Some("database.container"), Form::Said("the name of a container"),
+        Fallback::None, Open,
+        "The container of the protected server in docker mode; it must be running.";
+    CONTAINER_PATTERN: kanbu::POSTGRES_CONTAINER_PATTERN, Some("database.container_pattern"),
+        Form::Said("a regular expression"), Fallback::Text(kanbu::DEFAULT_CONTAINER_PATTERN), Open,
+        "Finds the container when none is named; more than one hit is an error.";
+    DOCKER_SOCKET: "KANBU_BACKUP_DOCKER_SOCKET", Some("database.docker_socket"), Form::Path,
+        Fallback::Text("/var/run/docker.sock"), Open,
+        "The socket of the Docker engine, used in docker mode only.";
+    POSTGRES_DB: kanbu::POSTGRES_DB, Some("database.name"), Form::Said("the name of a database"),
+        Fallback::Text(kanbu::DEFAULT_DATABASE), Open,
+        "The database to protect when there is no `DATABASE_URL`; must not contradict it.";
+    POSTGRES_USER: kanbu::POSTGRES_USER, Some("database.user"), Form::Said("the name of a role"),
+        Fallback::Text(kanbu::DEFAULT_DATABASE), Open,
+        "The role to connect as when there is no `DATABASE_URL`; must not contradict it.";
+
+    SOURCE_PATH: kanbu::KANBU_SOURCE_PATH, Some("source.path"), Form::Path,
+        Fallback::Text(kanbu::DEFAULT_SOURCE_PATH), Open,
+        "The directory that a source backup archives.";
+    SOURCE_PATHS: "KANBU_BACKUP_SOURCE_PATHS", Some("source.more_paths"), ADDRESSES, Fallback::None, Open,
+        "Further directories to archive, each a subject of its own, named by its last part.";
+    SOURCE_EXCLUDES: "KANBU_BACKUP_SOURCE_EXCLUDES", Some("source.excludes"),
+        Form::List { of: "tar patterns", separator: ':' }, Fallback::List(archive::DEFAULT_EXCLUDES), Open,
+        "What source archives leave out; a pattern matches any part of a path, and a list replaces the default.";
+
+    STORAGE: kanbu::BACKUP_STORAGE, Some("storage.kind"), Form::Words(kanbu::StorageWord::WORDS),
+        Fallback::Text(kanbu::DEFAULT_STORAGE), Open,
+        "The primary storage: a local directory, or one in which a Google Drive is mounted.";
+    LOCAL_PATH: kanbu::BACKUP_LOCAL_PATH, Some("storage.local_path"), Form::Path,
+        Fallback::Text(kanbu::DEFAULT_LOCAL_PATH), Open,
+        "The directory of the local storage.";
+    GDRIVE_PATH: kanbu::BACKUP_GDRIVE_PATH, Some("storage.gdrive_path"), Form::Path, Fallback::None, Open,
+        "The directory of the mounted Google Drive; required for `gdrive`.";
+    REPLICAS: "KANBU_BACKUP_REPLICAS", Some("storage.replicas"),
+        Form::List { of: "name=/absolute/path", separator: ',' }, Fallback::None, Open,
+        "Further directories that every backup is written to as well.";
+    ENVIRONMENT: kanbu::KANBU_ENVIRONMENT, Some("storage.environment"),
+        Form::Said("1 to 64 letters, digits, '.', '_' or '-', not starting with '.'"),
+        Fallback::Text(kanbu::DEFAULT_ENVIRONMENT), Open,
+        "Keeps installations apart on one storage.";
+
+    ENCRYPTION_KEY: kanbu::BACKUP_ENCRYPTION_KEY, Some("encryption.key"),
+        Form::Said("64 hex digits or a passphrase"), Fallback::None, Secret,
+        "Switches encryption on: 64 hex digits are a key, anything else is a passphrase, taken as it stands.";
+    OLD_KEYS: "KANBU_BACKUP_OLD_ENCRYPTION_KEYS", Some("encryption.old_keys"),
+        Form::List { of: "keys or passphrases", separator: '\n' }, Fallback::None, Secret,
+        "Further keys that are used for reading only.";
+
+    FORMAT: "BACKUP_FORMAT", Some("pipeline.format"), Form::Words(kanbu::BackupFormat::WORDS),
+        Fallback::Text("native"), Open,
+        "The form of new backups; both forms are always readable.";
+    ZSTD_LEVEL: "KANBU_BACKUP_ZSTD_LEVEL", Some("pipeline.zstd_level"), Form::Whole { from: 1, to: 19 },
+        Fallback::Text("3"), Open,
+        "How hard zstd tries: smaller backups against more time.";
+    ZSTD_WORKERS: "KANBU_BACKUP_ZSTD_WORKERS", Some("pipeline.zstd_workers"), Form::Whole { from: 0, to: 64 },
+        Fallback::Computed("the number of cores, at most 4"), Open,
+        "Threads that compress one stream; 0 compresses in the stream's own thread.";
+    STALL: "KANBU_BACKUP_STALL_SECONDS", Some("pipeline.stall_seconds"), Form::Whole { from: 5, to: 3600 },
+        Fallback::Text("60"), Open,
+        "A storage that finishes nothing for so many seconds is dropped from a running backup.";
+
+    KINDS: "KANBU_BACKUP_WORKER_KINDS", Some("worker.kinds"),
+        Form::List { of: "backup, restore, verify", separator: ',' }, Fallback::List(&["backup", "restore", "verify"]), Open,
+        "The kinds of job that this worker executes.";
+    CONCURRENCY: "KANBU_BACKUP_WORKER_CONCURRENCY", Some("worker.concurrency"),
+        Form::List { of: "kind=1 to 64", separator: ',' }, Fallback::None, Open,
+        "Jobs of a kind that this worker executes at once, for instance backup=2,verify=1; 1 unless said.";
+    LEASE: "KANBU_BACKUP_LEASE_SECONDS", Some("worker.lease_seconds"), Form::Whole { from: 10, to: 3600 },
+        Fallback::Text("60"), Open,
+        "Length of a lease: how long a dead worker's job waits for the next one.";
+    GRACE: "KANBU_BACKUP_GRACE_SECONDS", Some("worker.grace_seconds"), Form::Whole { from: 0, to: 3600 },
+        Fallback::Text("25"), Open,
+        "What running jobs may still take at shutdown before they are handed back.";
+
+    TIMEZONE: kanbu::BACKUP_CRON_TIMEZONE, Some("schedule.timezone"),
+        Form::Said("a zone of the IANA database, like Europe/Amsterdam"), Fallback::Text(kanbu::DEFAULT_TIMEZONE), Open,
+        "The zone in which schedules and terminals tell the time.";
+    SCHEDULER_MODE: kanbu::BACKUP_SCHEDULER_MODE, Some("schedule.mode"), Form::Words(kanbu::SchedulerMode::WORDS),
+        Fallback::Text(kanbu::DEFAULT_SCHEDULER_MODE), Open,
+        "Who makes schedules due: this service, a trigger from outside, or both.";
+    OWN_SCHEDULER_MODE: "KANBU_BACKUP_SCHEDULER_MODE", Some("schedule.own_mode"),
+        Form::Words(kanbu::SchedulerMode::WORDS), Fallback::None, Open,
+        "Overrides `BACKUP_SCHEDULER_MODE` for this service, since Kanbu beside it must be `external`.";
+
+    LOG: "KANBU_BACKUP_LOG", Some("log.format"), Form::Words(&["text", "json"]),
+        Fallback::Computed("text on a terminal, else json"), Open,
+        "The form of log lines.";
+    LOG_LEVEL: "KANBU_BACKUP_LOG_LEVEL", Some("log.level"), Form::Words(&["error", "warn", "info", "debug", "trace"]),
+        Fallback::Text("info"), Open,
+        "The least important line that is still written.";
+}
+
+/// Names of the interface that belong to parts which this version doesn't have: setting one would promise something.
+pub(super) const NOT_YET: &[&str] = &[
+    "KANBU_BACKUP_API_KEY",
+    "KANBU_BACKUP_BIND",
+    "KANBU_BACKUP_MIRROR",
+    "KANBU_BACKUP_URL",
+];

@@ -1,0 +1,66 @@
+//! What a worker executes, and how long it may hold on to it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    reader::{Reader, parts},
+    settings,
+};
+use crate::job::Kind;
+
+/// The kinds that have a handler.
+const KINDS: [Kind; 3] = [Kind::Backup, Kind::Restore, Kind::Verify];
+const MAX_SLOTS: usize = 64;
+
+/// The capacity of one worker.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// Jobs of a kind at once; a kind that isn't here isn't executed.
+    pub slots: BTreeMap<Kind, usize>,
+    pub lease: Duration,
+    /// For running jobs at shutdown.
+    pub grace: Duration,
+}
+
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
+    let kinds = reader.value(settings::KINDS, |text| {
+        let kinds: Option<Vec<Kind>> = parts(text, ',').map(kind).collect();
+        kinds.filter(|kinds| !kinds.is_empty())
+    });
+    let concurrency = reader.optional(settings::CONCURRENCY, |text| {
+        parts(text, ',')
+            .map(slots)
+            .collect::<Option<BTreeMap<Kind, usize>>>()
+    });
+    let lease = reader.whole(settings::LEASE);
+    let grace = reader.whole(settings::GRACE);
+    let mut slots: BTreeMap<Kind, usize> = kinds?.into_iter().map(|kind| (kind, 1)).collect();
+    for (kind, count) in concurrency.unwrap_or_default() {
+        if let Some(slot) = slots.get_mut(&kind) {
+            *slot = count;
+        } else {
+            reader.complain(
+                settings::CONCURRENCY.name,
+                format!("names {kind}, which is not among KANBU_BACKUP_WORKER_KINDS"),
+                "name a kind in both or in neither",
+            );
+        }
+    }
+    Some(WorkerSettings {
+        slots,
+        lease: Duration::from_secs(lease?),
+        grace: Duration::from_secs(grace?),
+    })
+}
+
+fn kind(text: &str) -> Option<Kind> {
+    text.parse().ok().filter(|kind| KINDS.contains(kind))
+}
+
+fn slots(text: &str) -> Option<(Kind, usize)> {
+    let (name, count) = text.split_once('=')?;
+    let count: usize = count.trim().parse().ok()?;
+    (1..=MAX_SLOTS)
+        .contains(&count)
+        .then_some((kind(name.trim())?, count))
+}

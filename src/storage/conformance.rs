@@ -1,0 +1,372 @@
+//! The promises of a storage, one function each: every kind of store is held to them by the same words.
+//!
+//! Each function asserts, so each is a test's body. It works in an environment of its own and leaves it empty, so that all
+//! may run on one storage, side by side.
+
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the bodies of tests: panicking is how they report"
+)]
+
+use bytes::Bytes;
+use chrono::DateTime;
+use futures::TryStreamExt;
+
+use super::{Environment, Folder, ObjectKey, Storage, StorageError};
+use crate::id::ExecutionId;
+
+/// A part as large as a store may demand.
+const PART_BYTES: usize = 5 * 1024 * 1024;
+
+/// Every promise that needs no special place.
+pub async fn keeps_every_promise(storage: &Storage) {
+    create_only_put_refuses_the_second(storage).await;
+    an_upload_refuses_to_replace_an_object(storage).await;
+    an_object_appears_at_completion_and_not_before(storage).await;
+    an_aborted_upload_leaves_nothing(storage).await;
+    a_dropped_upload_is_never_listed_as_an_object(storage).await;
+    an_upload_with_an_unsent_part_is_never_completed(storage).await;
+    three_parts_read_back_as_they_were_sent(storage).await;
+    an_empty_object_is_an_object(storage).await;
+    ranges_give_what_there_is(storage).await;
+    a_small_read_refuses_a_large_object(storage).await;
+    what_is_missing_is_not_found(storage).await;
+    deleting_the_missing_is_fine(storage).await;
+    a_deleted_folder_takes_all_that_was_in_it(storage).await;
+    hostile_names_stay_what_they_are(storage).await;
+    a_probe_leaves_nothing(storage).await;
+}
+
+fn environment() -> Environment {
+    format!("conformance-{}", ExecutionId::new())
+        .parse()
+        .unwrap()
+}
+
+fn folder(environment: &Environment) -> Folder {
+    let stamp = DateTime::from_timestamp(1_768_732_200, 0).unwrap();
+    Folder::of_database(environment.clone(), stamp, ExecutionId::new())
+}
+
+fn data(folder: &Folder) -> ObjectKey {
+    ObjectKey::Data {
+        folder: folder.clone(),
+        name: "dump.kbk",
+    }
+}
+
+fn manifest(folder: &Folder) -> ObjectKey {
+    ObjectKey::Manifest {
+        folder: folder.clone(),
+    }
+}
+
+async fn content(storage: &Storage, key: &ObjectKey) -> Vec<u8> {
+    let (info, stream) = storage.read(key).await.unwrap();
+    let chunks: Vec<Bytes> = stream.try_collect().await.unwrap();
+    let content = chunks.concat();
+    assert_eq!(info.bytes, content.len() as u64, "size told, size read");
+    content
+}
+
+async fn clean(storage: &Storage, environment: &Environment) {
+    for found in storage.folders(environment).await.unwrap() {
+        storage.delete_folder(&found.folder).await.unwrap();
+    }
+    assert_eq!(storage.folders(environment).await.unwrap(), []);
+}
+
+pub async fn create_only_put_refuses_the_second(storage: &Storage) {
+    let environment = environment();
+    let key = manifest(&folder(&environment));
+    storage
+        .put_new(&key, Bytes::from_static(b"first"))
+        .await
+        .unwrap();
+    let second = storage.put_new(&key, Bytes::from_static(b"second")).await;
+    assert!(
+        matches!(second, Err(StorageError::AlreadyExists { .. })),
+        "{second:?}"
+    );
+    assert_eq!(content(storage, &key).await, b"first");
+    clean(storage, &environment).await;
+}
+
+pub async fn an_upload_refuses_to_replace_an_object(storage: &Storage) {
+    let environment = environment();
+    let key = data(&folder(&environment));
+    let mut late = storage.upload(&key).await.unwrap();
+    late.put_part(Bytes::from_static(b"late")).await.unwrap();
+    storage
+        .put_new(&key, Bytes::from_static(b"first"))
+        .await
+        .unwrap();
+    let begun = storage.upload(&key).await;
+    assert!(
+        matches!(begun, Err(StorageError::AlreadyExists { .. })),
+        "{begun:?}"
+    );
+    let completed = late.complete().await;
+    assert!(
+        matches!(completed, Err(StorageError::AlreadyExists { .. })),
+        "{completed:?}"
+    );
+    assert_eq!(content(storage, &key).await, b"first");
+    clean(storage, &environment).await;
+}
+
+pub async fn an_object_appears_at_completion_and_not_before(storage: &Storage) {
+    let environment = environment();
+    let folder = folder(&environment);
+    let key = data(&folder);
+    let mut upload = storage.upload(&key).await.unwrap();
+    upload.put_part(Bytes::from_static(b"half")).await.unwrap();
+    assert!(!storage.exists(&key).await.unwrap());
+    assert!(
+        storage.read(&key).await.is_err(),
+        "a half-written object was read"
+    );
+    upload.put_part(Bytes::from_static(b"whole")).await.unwrap();
+    assert_eq!(upload.complete().await.unwrap(), 9);
+    let found = storage.folders(&environment).await.unwrap();
+    assert_eq!(found[0].objects, [("dump.kbk".to_owned(), 9)]);
+    assert_eq!(found[0].staging, []);
+    clean(storage, &environment).await;
+}
+
+pub async fn an_aborted_upload_leaves_nothing(storage: &Storage) {
+    let environment = environment();
+    let mut upload = storage.upload(&data(&folder(&environment))).await.unwrap();
+    upload.put_part(Bytes::from_static(b"half")).await.unwrap();
+    upload.abort().await.unwrap();
+    assert_eq!(storage.folders(&environment).await.unwrap(), []);
+}
+
+pub async fn a_dropped_upload_is_never_listed_as_an_object(storage: &Storage) {
+    let environment = environment();
+    let key = data(&folder(&environment));
+    let mut upload = storage.upload(&key).await.unwrap();
+    upload.put_part(Bytes::from_static(b"half")).await.unwrap();
+    drop(upload);
+    for found in storage.folders(&environment).await.unwrap() {
+        assert_eq!(found.objects, []);
+        assert!(!found.has_manifest);
+    }
+    assert!(!storage.exists(&key).await.unwrap());
+    clean(storage, &environment).await;
+}
+
+pub async fn an_upload_with_an_unsent_part_is_never_completed(storage: &Storage) {
+    let environment = environment();
+    let key = data(&folder(&environment));
+    let mut upload = storage.upload(&key).await.unwrap();
+    drop(upload.put_part(Bytes::from_static(b"never polled")));
+    upload.put_part(Bytes::from_static(b"sent")).await.unwrap();
+    let completed = upload.complete().await;
+    assert!(
+        matches!(completed, Err(StorageError::Incomplete { .. })),
+        "{completed:?}"
+    );
+    assert_eq!(storage.folders(&environment).await.unwrap(), []);
+}
+
+pub async fn three_parts_read_back_as_they_were_sent(storage: &Storage) {
+    let environment = environment();
+    let key = data(&folder(&environment));
+    let sent: Vec<u8> = (0..2 * PART_BYTES + 12_345)
+        .map(|i| u8::try_from(i * 31 % 251).unwrap_or(0))
+        .collect();
+    let mut upload = storage.upload(&key).await.unwrap();
+    let parts = sent.chunks(PART_BYTES).map(Bytes::copy_from_slice);
+    let sending: Vec<_> = parts.map(|part| upload.put_part(part)).collect();
+    assert_eq!(sending.len(), 3);
+    futures::future::try_join_all(sending).await.unwrap();
+    assert_eq!(upload.complete().await.unwrap(), sent.len() as u64);
+    assert!(content(storage, &key).await == sent, "the bytes differ");
+    clean(storage, &environment).await;
+}
+
+pub async fn an_empty_object_is_an_object(storage: &Storage) {
+    let environment = environment();
+    let folder = folder(&environment);
+    let upload = storage.upload(&data(&folder)).await.unwrap();
+    assert_eq!(upload.complete().await.unwrap(), 0);
+    storage
+        .put_new(&manifest(&folder), Bytes::new())
+        .await
+        .unwrap();
+    assert_eq!(content(storage, &data(&folder)).await, b"");
+    assert_eq!(
+        storage.read_range(&data(&folder), 0..4096).await.unwrap(),
+        ""
+    );
+    assert!(storage.folders(&environment).await.unwrap()[0].has_manifest);
+    clean(storage, &environment).await;
+}
+
+pub async fn ranges_give_what_there_is(storage: &Storage) {
+    let environment = environment();
+    let key = data(&folder(&environment));
+    storage
+        .put_new(&key, Bytes::from_static(b"0123456789"))
+        .await
+        .unwrap();
+    for (range, expected) in [
+        (0..4, "0123"),
+        (8..10, "89"),
+        (8..99, "89"),
+        (10..20, ""),
+        (50..60, ""),
+    ] {
+        let bytes = storage.read_range(&key, range.clone()).await.unwrap();
+        assert_eq!(bytes, expected, "{range:?}");
+    }
+    clean(storage, &environment).await;
+}
+
+pub async fn a_small_read_refuses_a_large_object(storage: &Storage) {
+    let environment = environment();
+    let key = manifest(&folder(&environment));
+    storage
+        .put_new(&key, Bytes::from_static(b"0123456789"))
+        .await
+        .unwrap();
+    assert_eq!(storage.read_small(&key, 10).await.unwrap(), "0123456789");
+    let refused = storage.read_small(&key, 9).await;
+    assert!(
+        matches!(refused, Err(StorageError::TooLarge { bytes: 10, .. })),
+        "{refused:?}"
+    );
+    clean(storage, &environment).await;
+}
+
+pub async fn what_is_missing_is_not_found(storage: &Storage) {
+    let environment = environment();
+    let key = data(&folder(&environment));
+    let Err(error) = storage.read(&key).await else {
+        panic!("an object that was never written was read")
+    };
+    assert!(matches!(error, StorageError::NotFound { .. }), "{error:?}");
+    let error = storage.head(&key).await.unwrap_err();
+    assert!(matches!(error, StorageError::NotFound { .. }), "{error:?}");
+    let error = storage.read_range(&key, 0..1).await.unwrap_err();
+    assert!(matches!(error, StorageError::NotFound { .. }), "{error:?}");
+    assert_eq!(storage.folders(&environment).await.unwrap(), []);
+}
+
+pub async fn deleting_the_missing_is_fine(storage: &Storage) {
+    let folder = folder(&environment());
+    storage.delete(&data(&folder)).await.unwrap();
+    assert_eq!(storage.delete_folder(&folder).await.unwrap(), 0);
+}
+
+pub async fn a_deleted_folder_takes_all_that_was_in_it(storage: &Storage) {
+    let environment = environment();
+    let (folder, other) = (folder(&environment), folder(&environment));
+    let sidecar = ObjectKey::Sidecar {
+        folder: folder.clone(),
+        name: "dump.kbk",
+    };
+    for key in [data(&folder), sidecar, manifest(&folder), manifest(&other)] {
+        storage
+            .put_new(&key, Bytes::from_static(b"x"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(storage.delete_folder(&folder).await.unwrap(), 3);
+    let left = storage.folders(&environment).await.unwrap();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(left[0].folder, other);
+    clean(storage, &environment).await;
+}
+
+/// Names come from configuration; whatever is allowed in one must reach the storage unchanged and stay apart from others.
+pub async fn hostile_names_stay_what_they_are(storage: &Storage) {
+    let run = ExecutionId::new().short();
+    let names = [
+        format!("-{run}..x"),
+        format!("_{run}"),
+        format!("A.{run}-"),
+        format!("a.{run}-.x"),
+    ];
+    for name in &names {
+        let environment: Environment = name.parse().unwrap();
+        let key = manifest(&folder(&environment));
+        storage
+            .put_new(&key, Bytes::copy_from_slice(name.as_bytes()))
+            .await
+            .unwrap();
+    }
+    for name in &names {
+        let environment: Environment = name.parse().unwrap();
+        let found = storage.folders(&environment).await.unwrap();
+        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        let key = manifest(&found[0].folder);
+        assert_eq!(content(storage, &key).await, name.as_bytes());
+        clean(storage, &environment).await;
+    }
+}
+
+pub async fn a_probe_leaves_nothing(storage: &Storage) {
+    let report = storage.probe().await.unwrap();
+    assert!(report.write > std::time::Duration::ZERO);
+    let probes: Environment = "kanbu-backup-probe".parse().unwrap();
+    assert_eq!(storage.folders(&probes).await.unwrap(), []);
+}
+
+/// For a place that may be read and not written.
+pub async fn a_place_that_refuses_writes_says_denied(storage: &Storage) {
+    let folder = folder(&environment());
+    let put = storage
+        .put_new(&manifest(&folder), Bytes::from_static(b"x"))
+        .await;
+    assert!(matches!(put, Err(StorageError::Denied { .. })), "{put:?}");
+    let upload = storage.upload(&data(&folder)).await;
+    assert!(
+        matches!(upload, Err(StorageError::Denied { .. })),
+        "{upload:?}"
+    );
+}
+
+/// For a place with room for less than a part.
+pub async fn a_full_place_says_full_and_keeps_nothing(storage: &Storage) {
+    let environment = environment();
+    let folder = folder(&environment);
+    let part = Bytes::from(vec![7; PART_BYTES]);
+    let mut upload = storage.upload(&data(&folder)).await.unwrap();
+    let sent = upload.put_part(part.clone()).await;
+    assert!(matches!(sent, Err(StorageError::Full { .. })), "{sent:?}");
+    upload.abort().await.unwrap();
+    let put = storage.put_new(&manifest(&folder), part).await;
+    assert!(matches!(put, Err(StorageError::Full { .. })), "{put:?}");
+    for found in storage.folders(&environment).await.unwrap() {
+        assert_eq!((found.objects, found.staging), (Vec::new(), Vec::new()));
+    }
+    clean(storage, &environment).await;
+}
+
+/// For a place that is not there any more: nothing may look like an empty storage.
+pub async fn a_vanished_place_is_unreachable(storage: &Storage) {
+    let environment = environment();
+    let folder = folder(&environment);
+    let key = manifest(&folder);
+    let unreachable = [
+        storage.folders(&environment).await.err(),
+        storage.head(&key).await.err(),
+        storage.exists(&key).await.err(),
+        storage.read(&key).await.err(),
+        storage.delete(&key).await.err(),
+        storage.delete_folder(&folder).await.err(),
+        storage.put_new(&key, Bytes::new()).await.err(),
+        storage.upload(&key).await.err(),
+        storage.probe().await.err(),
+    ];
+    for error in unreachable {
+        assert!(
+            matches!(error, Some(StorageError::Unreachable { .. })),
+            "{error:?}"
+        );
+    }
+}

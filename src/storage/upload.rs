@@ -1,0 +1,94 @@
+//! One object on its way to one storage: it appears whole, at `complete`, or not at all.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use object_store::MultipartUpload;
+
+use super::{ObjectKey, Storage, StorageError};
+
+/// An upload that has begun. Dropping it without [`complete`](Self::complete) gives it up too, but only
+/// [`abort`](Self::abort) waits until nothing is left and says so.
+#[derive(Debug)]
+#[must_use = "an upload that is neither completed nor aborted may leave bytes behind"]
+pub struct Upload {
+    storage: Storage,
+    key: ObjectKey,
+    inner: Box<dyn MultipartUpload>,
+    sent: u64,
+    /// Bytes of the parts that the storage has confirmed.
+    confirmed: Arc<AtomicU64>,
+}
+
+impl Upload {
+    pub(super) fn new(storage: Storage, key: ObjectKey, inner: Box<dyn MultipartUpload>) -> Self {
+        Self {
+            storage,
+            key,
+            inner,
+            sent: 0,
+            confirmed: Arc::default(),
+        }
+    }
+
+    /// Sends the next part. The order of the parts is that of the calls; their futures may run side by side, and all of
+    /// them must have succeeded before [`complete`](Self::complete).
+    pub fn put_part(&mut self, part: Bytes) -> BoxFuture<'static, Result<(), StorageError>> {
+        let bytes = part.len() as u64;
+        self.sent += bytes;
+        let sending = self.inner.put_part(part.into());
+        let (storage, key) = (self.storage.clone(), self.key.clone());
+        let confirmed = Arc::clone(&self.confirmed);
+        Box::pin(async move {
+            sending.await.map_err(|error| storage.error(&key, &error))?;
+            confirmed.fetch_add(bytes, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    /// Makes the object appear, durably. Returns its size as the storage tells it. After an error nothing of it is left,
+    /// as far as the storage still listens.
+    pub async fn complete(mut self) -> Result<u64, StorageError> {
+        let stored = self.confirmed.load(Ordering::Relaxed);
+        if stored != self.sent {
+            let error = self.incomplete(stored);
+            self.abort().await?;
+            return Err(error);
+        }
+        // The store replaces on completion, so this is the last moment to notice an object of the same name. Nobody but
+        // the owner of the execution id in the path can be quicker than the next line.
+        if self.storage.exists(&self.key).await? {
+            let error = self.storage.already_exists(&self.key);
+            self.abort().await?;
+            return Err(error);
+        }
+        if let Err(error) = self.inner.complete().await {
+            let error = self.storage.error(&self.key, &error);
+            // A failed flush leaves the staging file, or even the object, of which nobody knows whether it is durable.
+            self.storage.discard(&self.key).await?;
+            return Err(error);
+        }
+        self.storage.make_private(&self.key).await?;
+        Ok(self.storage.head(&self.key).await?.bytes)
+    }
+
+    /// Gives the upload up. Nothing is left afterwards.
+    pub async fn abort(mut self) -> Result<(), StorageError> {
+        let aborted = self.inner.abort().await;
+        aborted.map_err(|error| self.storage.error(&self.key, &error))?;
+        self.storage.remove_empty_folder_of(&self.key).await
+    }
+
+    fn incomplete(&self, stored: u64) -> StorageError {
+        StorageError::Incomplete {
+            storage: self.storage.name().clone(),
+            key: self.key.to_string(),
+            sent: self.sent,
+            stored,
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The local store is held to the promises of every store, and to some of its own.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta};
+use kanbu_backup::{
+    id::ExecutionId,
+    storage::{
+        Environment, Folder, ObjectKey, Place, Role, Storage, StorageConfig, StorageError,
+        conformance, sweep,
+    },
+};
+
+fn open(directory: &Path) -> Storage {
+    Storage::open(&StorageConfig {
+        name: "local".parse().unwrap(),
+        role: Role::Primary,
+        place: Place::Local {
+            directory: directory.to_owned(),
+        },
+    })
+    .unwrap()
+}
+
+fn environment() -> Environment {
+    "prod".parse().unwrap()
+}
+
+fn folder_of(execution: ExecutionId) -> Folder {
+    Folder::of_database(environment(), began(), execution)
+}
+
+fn began() -> DateTime<chrono::Utc> {
+    DateTime::from_timestamp(1_768_732_200, 0).unwrap()
+}
+
+fn data(folder: &Folder) -> ObjectKey {
+    ObjectKey::Data {
+        folder: folder.clone(),
+        name: "dump.kbk",
+    }
+}
+
+fn manifest(folder: &Folder) -> ObjectKey {
+    ObjectKey::Manifest {
+        folder: folder.clone(),
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn a_local_storage_keeps_every_promise_of_a_storage() {
+    let place = tempfile::tempdir().unwrap();
+    conformance::keeps_every_promise(&open(&place.path().join("a b#1/é"))).await;
+}
+
+#[tokio::test]
+async fn a_place_that_refuses_writes_says_denied() {
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    // Root may write anywhere but in the kernel's own file systems.
+    let root = rustix::process::geteuid().is_root();
+    let refusing = if root {
+        Path::new("/sys")
+    } else {
+        place.path()
+    };
+    conformance::a_place_that_refuses_writes_says_denied(&open(refusing)).await;
+}
+
+#[tokio::test]
+async fn a_vanished_directory_is_unreachable_and_not_empty() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("mounted");
+    let storage = open(&directory);
+    fs::remove_dir(&directory).unwrap();
+    conformance::a_vanished_place_is_unreachable(&storage).await;
+    assert!(!directory.exists(), "a storage that is gone was made anew");
+}
+
+#[tokio::test]
+async fn backups_are_for_their_owner_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().join("made");
+    let storage = open(&root);
+    let folder = folder_of(ExecutionId::new());
+    let mut upload = storage.upload(&data(&folder)).await.unwrap();
+    upload.put_part(Bytes::from_static(b"x")).await.unwrap();
+    upload.complete().await.unwrap();
+    storage
+        .put_new(&manifest(&folder), Bytes::from_static(b"{}"))
+        .await
+        .unwrap();
+    for directory in ["", "prod", "prod/database", &folder.to_string()] {
+        assert_eq!(mode(&root.join(directory)), 0o700, "{directory:?}");
+    }
+    for key in [data(&folder), manifest(&folder)] {
+        assert_eq!(mode(&root.join(key.to_string())), 0o600, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn an_unreadable_folder_is_an_error_and_not_an_empty_list() {
+    let place = tempfile::tempdir().unwrap();
+    let storage = open(place.path());
+    // A file where a directory of folders belongs: unlike missing rights, this stops root too.
+    fs::create_dir(place.path().join("prod")).unwrap();
+    fs::write(place.path().join("prod/database"), "").unwrap();
+    let listed = storage.folders(&environment()).await;
+    assert!(
+        matches!(listed, Err(StorageError::NotADirectory { .. })),
+        "{listed:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_sweep_takes_dead_executions_leftovers_and_never_a_backup() {
+    let place = tempfile::tempdir().unwrap();
+    let storage = open(place.path());
+    let [dead, live, backup, empty] = [(); 4].map(|()| folder_of(ExecutionId::new()));
+    let young = Folder::of_source(
+        environment(),
+        began() + TimeDelta::hours(2),
+        ExecutionId::new(),
+    );
+    for folder in [&dead, &live, &backup, &young] {
+        storage
+            .put_new(&data(folder), Bytes::from_static(b"12345"))
+            .await
+            .unwrap();
+        // What a killed upload leaves, which the store's own listing hides.
+        fs::write(place.path().join(format!("{folder}/dump.kbk#1")), "678").unwrap();
+    }
+    storage
+        .put_new(&manifest(&backup), Bytes::from_static(b"{}"))
+        .await
+        .unwrap();
+    fs::create_dir(place.path().join(empty.to_string())).unwrap();
+
+    let live_ones = BTreeSet::from([live.execution()]);
+    let before = began() + TimeDelta::hours(1);
+    let removed = sweep::sweep(&storage, &environment(), &live_ones, before)
+        .await
+        .unwrap();
+
+    let removed: HashSet<_> = removed
+        .into_iter()
+        .map(|d| (d.folder, d.files, d.bytes))
+        .collect();
+    assert_eq!(
+        removed,
+        HashSet::from([(dead.clone(), 2, 8), (empty.clone(), 0, 0)])
+    );
+    for gone in [&dead, &empty] {
+        assert!(!place.path().join(gone.to_string()).exists());
+    }
+    for kept in [&live, &backup, &young] {
+        assert!(place.path().join(format!("{kept}/dump.kbk")).exists());
+        assert!(place.path().join(format!("{kept}/dump.kbk#1")).exists());
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_upload_leaves_debris_that_the_sweep_takes() {
+    let place = tempfile::tempdir().unwrap();
+    let storage = open(place.path());
+    let folder = folder_of(ExecutionId::new());
+    let mut upload = storage.upload(&data(&folder)).await.unwrap();
+    upload.put_part(Bytes::from_static(b"half")).await.unwrap();
+    // As if the process had died: nothing runs any more that could clean up.
+    std::mem::forget(upload);
+    let before = began() + TimeDelta::hours(1);
+    let removed = sweep::sweep(&storage, &environment(), &BTreeSet::new(), before)
+        .await
+        .unwrap();
+    assert_eq!(
+        (removed.len(), removed[0].files, removed[0].bytes),
+        (1, 1, 4)
+    );
+    assert_eq!(storage.folders(&environment()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_probe_says_how_long_each_step_took() {
+    let place = tempfile::tempdir().unwrap();
+    let report = open(place.path()).probe().await.unwrap();
+    for step in [report.write, report.read, report.list, report.delete] {
+        assert!(step > Duration::ZERO, "{report:?}");
+    }
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+}
+
+/// Names the directory of [`a_full_disk_says_full`] to its second half.
+const FULL_DISK: &str = "KANBU_BACKUP_TEST_FULL_DISK";
+
+/// Needs a file system of its own. It gets one in a mount namespace of its own, where this test runs a second time; the
+/// mount ends with that process however it ends.
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test starts itself in another mount namespace and hands it a directory"
+)]
+async fn a_full_disk_says_full() {
+    if let Some(directory) = std::env::var_os(FULL_DISK) {
+        return conformance::a_full_place_says_full_and_keeps_nothing(&open(directory.as_ref()))
+            .await;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let me = std::env::current_exe().unwrap();
+    let script = r#"mount -t tmpfs -o size=256k tmpfs "$1" || exit 77; exec "$2" --exact storage::a_full_disk_says_full --nocapture"#;
+    let ran = std::process::Command::new("unshare")
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ])
+        .args([place.path(), &me])
+        .env(FULL_DISK, place.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(
+        ran.status.success() && said.contains("1 passed"),
+        "{:?}\n{said}\n{}",
+        ran.status,
+        String::from_utf8_lossy(&ran.stderr)
+    );
+}
