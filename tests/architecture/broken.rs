@@ -95,7 +95,10 @@ fn a_guarantee_without_its_test_is_named() {
     let page = |text| source("README.md", text);
     assert!(promises(&page("## Guarantees\n- [x](tests/it.rs#it_holds)\n"), tests).is_empty());
     only(&promises(&page("## Guarantees\n- just words\n"), tests));
-    only(&promises(&page("see [x](tests/it.rs#it_does_not)\n"), tests));
+    only(&promises(
+        &page("see [x](tests/it.rs#it_does_not)\n"),
+        tests,
+    ));
     only(&promises(&page("see [x](docs/NOWHERE.md)\n"), tests));
 }
 

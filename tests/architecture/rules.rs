@@ -114,7 +114,7 @@ pub(crate) fn imports(source: &Source) -> Vec<Offence> {
         if source.path.starts_with("src/") && module != own {
             match (rank(own), rank(&module)) {
                 (_, None) => {
-                    offences.push(source.offence(line, format!("`{module}` has no row in ORDER")));}
+                    offences.push(source.offence(line, format!("`{module}` has no row in ORDER")));
                 }
                 (Some(here), Some(there)) if there >= here => {
                     offences.push(source.offence(
