@@ -82,7 +82,7 @@ const WRAPPERS: &[(&str, &[&str])] = &[
     ("object_store", &["kanbu-backup"]),
     ("bollard", &["kanbu-backup"]),
     ("aes-gcm", &["kanbu-backup"]),
-    ("reqwest", &["kanbu-backup", "object_store"]),
+    ("reqwest", &[]),
     ("openssl-sys", &[]),
 ];
 
