@@ -64,7 +64,7 @@ packages_of() {
 require() {
     local need packages=()
     for need in "$@"; do
-        # shellcheck disable=SC2207 — one word for each package
+        # shellcheck disable=SC2207 # one word for each package
         is_there "$need" || packages+=($(packages_of "$need"))
     done
     [ ${#packages[@]} -gt 0 ] || return 0
