@@ -30,7 +30,7 @@ server_programs() {
         "$(pg_config --bindir 2>/dev/null || true)"; do
         if [ -x "$directory/initdb" ] && [ -x "$directory/postgres" ]; then
             echo "$directory"
-            return
+            return 0 # plain `return` in a trap gives the status from before the trap
         fi
     done
 }
