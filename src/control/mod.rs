@@ -1,1 +1,234 @@
 //! Our own database: connection, migrations, the private server of `up`. Never the database that is protected.
+//!
+//! [`ControlDb`] is the only way to it, so that no function can be handed the wrong pool. Work and the renewal of leases
+//! have pools of their own: a slow query must not cost a lease. Nothing waits for ever: the server ends a statement
+//! after [`STATEMENT_TIMEOUT`], and [`within`] gives up on a server that doesn't even say that. The schema belongs to
+//! `migrations/`, the queries to `queue`, `execution` and `catalog`.
+
+pub mod embedded;
+mod error;
+mod identity;
+mod migrate;
+
+use std::{fmt, time::Duration};
+
+use futures::future::BoxFuture;
+use sqlx::{
+    PgConnection, PgPool,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions, Postgres},
+};
+use tokio::time::timeout;
+
+pub use self::{
+    error::{ControlError, fault_of},
+    identity::{Identity, refuse_if_protected},
+};
+
+/// How long the server works on one statement of ours.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a free connection, or a new one, is waited for.
+pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a connection outside the pools may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const WORK_CONNECTIONS: u32 = 8;
+const RENEWAL_CONNECTIONS: u32 = 2;
+
+/// The name of our database in messages.
+const CONTROL: &str = "control database";
+
+/// How to reach the control database.
+#[derive(Clone)]
+pub struct ControlConfig {
+    /// Where jobs are read and written. Holds a password.
+    pub url: String,
+    /// A direct address, if `url` leads through a pooler in transaction mode. Migrations and LISTEN use it.
+    pub listen_url: Option<String>,
+    /// Who connects, for `pg_stat_activity`: `worker`, `cron`, `cli`.
+    pub role: String,
+}
+
+impl ControlConfig {
+    pub fn new(url: impl Into<String>, role: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            listen_url: None,
+            role: role.into(),
+        }
+    }
+}
+
+impl fmt::Debug for ControlConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlConfig")
+            .field("role", &self.role)
+            .field("pooled", &self.listen_url.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The control database. Cheap to clone.
+#[derive(Clone)]
+pub struct ControlDb {
+    work: PgPool,
+    renewals: PgPool,
+    direct: PgConnectOptions,
+}
+
+impl ControlDb {
+    /// Connects, and fails if the server can't be reached now.
+    pub async fn connect(config: &ControlConfig) -> Result<Self, ControlError> {
+        let direct_url = config.listen_url.as_ref().unwrap_or(&config.url);
+        let direct = options(direct_url, CONTROL)?.application_name(&name(&config.role, "direct"));
+        let pooled = match &config.listen_url {
+            Some(_) => through_pooler(options(&config.url, CONTROL)?),
+            None => with_statement_timeout(options(&config.url, CONTROL)?),
+        };
+        let pool = |purpose: &str, connections| {
+            let options = pooled
+                .clone()
+                .application_name(&name(&config.role, purpose));
+            PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .connect_lazy_with(options)
+        };
+        let db = Self {
+            work: pool("work", WORK_CONNECTIONS),
+            renewals: pool("renewals", RENEWAL_CONNECTIONS),
+            direct,
+        };
+        let first = db.work.acquire().await;
+        drop(first.map_err(|source| unreachable(CONTROL, &pooled, source))?);
+        Ok(db)
+    }
+
+    /// The pool for everything but renewals.
+    pub fn pool(&self) -> &PgPool {
+        &self.work
+    }
+
+    /// The pool that leases are renewed from, and nothing else.
+    pub fn renewals(&self) -> &PgPool {
+        &self.renewals
+    }
+
+    /// A connection of its own for LISTEN. After a lost connection it reconnects and listens again.
+    pub async fn listener(&self) -> Result<PgListener, ControlError> {
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .connect_lazy_with(self.direct.clone());
+        let listener = PgListener::connect_with(&pool).await;
+        listener.map_err(|source| unreachable(CONTROL, &self.direct, source))
+    }
+
+    /// Brings the schema up to date.
+    pub async fn migrate(&self) -> Result<(), ControlError> {
+        migrate::migrate(&self.direct).await
+    }
+
+    /// Which database this is, whatever name or address leads to it.
+    pub async fn identity(&self) -> Result<Identity, ControlError> {
+        within(&self.work, STATEMENT_TIMEOUT, |connection| {
+            Box::pin(async move { Ok::<_, ControlError>(identity::read(connection).await?) })
+        })
+        .await
+    }
+
+    /// Closes all connections and waits for those in use.
+    pub async fn close(&self) {
+        tokio::join!(self.work.close(), self.renewals.close());
+    }
+}
+
+impl fmt::Debug for ControlDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlDb")
+            .field("place", &place(&self.direct))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Does work on a connection of the pool, at most for `limit`, waiting for the connection included.
+///
+/// A connection whose work is given up, by the limit or by its caller, is closed and not put back: it may be a dead one,
+/// which the pool would wait for as long as TCP does.
+pub async fn within<T, E, W>(pool: &PgPool, limit: Duration, work: W) -> Result<T, E>
+where
+    W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>>,
+    E: From<ControlError>,
+{
+    let done = async {
+        let connection = pool.acquire().await.map_err(ControlError::from)?;
+        let mut trial = Trial {
+            connection,
+            over: false,
+        };
+        let outcome = work(&mut trial.connection).await;
+        trial.over = true;
+        outcome
+    };
+    let outcome = timeout(limit, done).await;
+    outcome.unwrap_or_else(|_| Err(ControlError::Slow { limit }.into()))
+}
+
+/// A connection that goes back to its pool only when its work came to an end.
+struct Trial {
+    connection: PoolConnection<Postgres>,
+    over: bool,
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if !self.over {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+/// Reads a URL. The error doesn't repeat it.
+fn options(url: &str, database: &'static str) -> Result<PgConnectOptions, ControlError> {
+    url.parse()
+        .map_err(|source| ControlError::Address { database, source })
+}
+
+fn with_statement_timeout(options: PgConnectOptions) -> PgConnectOptions {
+    let limit = STATEMENT_TIMEOUT.as_millis();
+    options.options([("statement_timeout", format!("{limit}ms"))])
+}
+
+/// A pooler in transaction mode knows neither named statements nor start-up options; there [`within`] alone sets limits.
+fn through_pooler(options: PgConnectOptions) -> PgConnectOptions {
+    options.statement_cache_capacity(0).extra_float_digits(None)
+}
+
+fn name(role: &str, purpose: &str) -> String {
+    format!("kanbu_backup/{role} {purpose}")
+}
+
+fn place(options: &PgConnectOptions) -> String {
+    let host = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => options.get_host().to_owned(),
+    };
+    let database = options.get_database().unwrap_or_default();
+    format!("{host}:{}/{database}", options.get_port())
+}
+
+fn unreachable(
+    database: &'static str,
+    options: &PgConnectOptions,
+    source: sqlx::Error,
+) -> ControlError {
+    ControlError::Unreachable {
+        database,
+        place: place(options),
+        source,
+    }
+}

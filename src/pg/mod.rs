@@ -1,1 +1,14 @@
 //! Speaking to the protected PostgreSQL: client tools, processes, containers, server facts. Knows none of our own tables.
+
+pub mod cluster;
+pub mod complaint;
+pub mod docker;
+pub mod dump;
+pub mod error;
+pub mod facts;
+pub mod process;
+mod quote;
+pub mod restore;
+mod tables;
+pub mod tools;
+mod url;

@@ -1,0 +1,174 @@
+//! What a client tool complained of, read from its standard error.
+//!
+//! The exit status says *that* a tool failed; only its text says why. Nothing here decides success. A server that speaks
+//! another language makes a complaint [`Complaint::Other`], never a wrong one.
+
+/// The last lines of a tool's standard error that an error message repeats.
+const DETAIL_LINES: usize = 6;
+
+/// Why a client tool stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Complaint {
+    Authentication,
+    DatabaseMissing,
+    /// No connection could be made at all.
+    Unreachable,
+    /// A connection was there, and ended.
+    WentAway,
+    LockTimeout,
+    Permission,
+    /// The dump names a role that the server lacks.
+    RoleMissing(String),
+    /// The server has no room left.
+    DiskFull,
+    /// The shell did not find the tool.
+    ToolMissing,
+    Other,
+}
+
+impl Complaint {
+    /// The first complaint that the text holds. Connection texts come first: a lost connection makes a tool say more.
+    pub(super) fn read(stderr: &str) -> Self {
+        let has = |part: &str| stderr.contains(part);
+        if has("password authentication failed")
+            || has("no password supplied")
+            || has("no pg_hba.conf entry")
+            || has("Peer authentication failed")
+            || has("Ident authentication failed")
+        {
+            return Self::Authentication;
+        }
+        if has("FATAL:  database \"") && has("\" does not exist") {
+            return Self::DatabaseMissing;
+        }
+        if has("server closed the connection unexpectedly")
+            || has("terminating connection")
+            || has("no connection to the server")
+            || has("SSL SYSCALL error: EOF detected")
+        {
+            return Self::WentAway;
+        }
+        if has("FATAL:  role \"") && has("\" does not exist") {
+            return Self::Authentication;
+        }
+        if has("could not connect to server")
+            || has("connection to server at") && has(" failed: ")
+            || has("connection to server on socket") && has(" failed: ")
+            || has("could not translate host name")
+        {
+            return Self::Unreachable;
+        }
+        // `--lock-wait-timeout` works by the server's statement timeout.
+        if has("canceling statement due to lock timeout")
+            || has("canceling statement due to statement timeout") && has("LOCK TABLE")
+        {
+            return Self::LockTimeout;
+        }
+        if has("No space left on device") {
+            return Self::DiskFull;
+        }
+        if let Some(role) = missing_role(stderr) {
+            return Self::RoleMissing(role);
+        }
+        if has("permission denied") || has("must be owner of") {
+            return Self::Permission;
+        }
+        Self::Other
+    }
+
+    /// What happened, to follow the tool's name.
+    pub(super) fn sentence(&self) -> &'static str {
+        match self {
+            Self::Authentication => "was refused by the server, which did not accept the user",
+            Self::DatabaseMissing => "did not find the database",
+            Self::Unreachable => "could not reach the server",
+            Self::WentAway => "lost its connection to the server",
+            Self::LockTimeout => "waited too long for the lock of a table and gave up",
+            Self::Permission => "was not permitted to do what it has to",
+            Self::RoleMissing(_) => "met a role that the server does not have",
+            Self::DiskFull => "was stopped because the server's disk is full",
+            Self::ToolMissing => "is not installed there",
+            Self::Other => "failed",
+        }
+    }
+}
+
+/// The role of `ERROR:  role "kanbu_app" does not exist`.
+fn missing_role(stderr: &str) -> Option<String> {
+    let (_, rest) = stderr.split_once("role \"")?;
+    let (role, tail) = rest.split_once('"')?;
+    tail.starts_with(" does not exist").then(|| role.to_owned())
+}
+
+/// The end of a tool's standard error as one line.
+pub(super) fn last_lines(stderr: &str) -> String {
+    let lines: Vec<&str> = stderr
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let from = lines.len().saturating_sub(DETAIL_LINES);
+    match lines.get(from..) {
+        None | Some([]) => "it printed nothing".to_owned(),
+        Some(last) => last.join(" | "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_are_read_from_the_words_of_the_tools() {
+        let cases = [
+            (
+                "pg_dump: error: connection to server at \"localhost\" (::1), port 5432 failed: FATAL:  password authentication failed for user \"kanbu\"",
+                Complaint::Authentication,
+            ),
+            (
+                "pg_dump: error: connection to server on socket \"/run/.s.PGSQL.5432\" failed: FATAL:  database \"kanbu\" does not exist",
+                Complaint::DatabaseMissing,
+            ),
+            (
+                "pg_dump: error: connection to server on socket \"/run/.s.PGSQL.5432\" failed: No such file or directory",
+                Complaint::Unreachable,
+            ),
+            (
+                "pg_dump: error: Dumping the contents of table \"a\" failed: PQgetCopyData() failed.\npg_dump: detail: Error message from server: server closed the connection unexpectedly",
+                Complaint::WentAway,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\npg_dump: detail: Query was: LOCK TABLE public.t IN ACCESS SHARE MODE",
+                Complaint::LockTimeout,
+            ),
+            (
+                "pg_restore: error: could not execute query: ERROR:  role \"kanbu_app\" does not exist",
+                Complaint::RoleMissing("kanbu_app".into()),
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  permission denied for table secret",
+                Complaint::Permission,
+            ),
+            (
+                "ERROR:  could not extend file \"base/1/2\": No space left on device",
+                Complaint::DiskFull,
+            ),
+            ("pg_dump: erreur : rien ne va plus", Complaint::Other),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(Complaint::read(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_detail_is_the_end_of_what_was_printed() {
+        let lines: Vec<String> = (1..=20).map(|n| format!("line {n}\n\n")).collect();
+        let text = lines.concat();
+        assert_eq!(
+            last_lines(&text),
+            "line 15 | line 16 | line 17 | line 18 | line 19 | line 20"
+        );
+        assert_eq!(last_lines("\n"), "it printed nothing");
+    }
+}

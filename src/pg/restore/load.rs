@@ -1,0 +1,220 @@
+//! A feed into `pg_restore` or `psql`, which fill a new database.
+//!
+//! RACE: a plain load is one transaction that `psql` commits when its input ends. So its input is closed only after the
+//! feed said `End` and the dump's own end mark was seen; whatever breaks before kills the tool while its input is open.
+
+use bytes::Bytes;
+use tokio::{io::AsyncWriteExt, process::ChildStdin};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    fault::Failure,
+    id::ExecutionId,
+    pg::{
+        cluster::Cluster,
+        dump::{Completeness, DumpFormat, application, major_of},
+        error::{PgError, Work},
+        process::{Child, ProcessError, Program},
+        quote::conninfo,
+        tools::Toolset,
+    },
+    pipeline::{Feed, Message},
+};
+
+/// How a dump is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    pub format: DumpFormat,
+    /// Everything belongs to the connecting user, and grants are left out. Without it the roles that the dump names have
+    /// to exist. A plain dump can't be loaded so.
+    pub no_owner: bool,
+    pub execution: ExecutionId,
+}
+
+impl LoadOptions {
+    fn tool(self) -> &'static str {
+        match self.format {
+            DumpFormat::Custom => "pg_restore",
+            DumpFormat::Plain => "psql",
+        }
+    }
+}
+
+/// What was loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    pub bytes: u64,
+    /// The end of the tool's standard error: warnings.
+    pub stderr: String,
+}
+
+/// Fills `database` from the feed. On any failure the database is half-made and has to be dropped; if the feed failed,
+/// its failure is the one reported. The tool has ended when this returns.
+pub async fn load(
+    tools: &Toolset,
+    cluster: &Cluster,
+    database: &str,
+    options: LoadOptions,
+    feed: Feed,
+    cancel: CancellationToken,
+) -> Result<LoadReport, Failure> {
+    let mut tool = start(tools, cluster, database, options)?;
+    let mut loading = Loading {
+        client: tools.major(),
+        options,
+        feed,
+        cancel,
+        seen: Completeness::new(options.format),
+        version_checked: false,
+        bytes: 0,
+    };
+    let result = loading.carry(&mut tool).await;
+    if result.is_err()
+        && let Err(error) = tool.child.terminate().await
+    {
+        tracing::warn!(%error, tool = options.tool(), "how the tool ended could not be learned");
+    }
+    result.map(|()| LoadReport {
+        bytes: loading.bytes,
+        stderr: tool.child.stderr_tail(),
+    })
+}
+
+/// The running tool. The fields are dropped in this order: it is killed before its input is closed.
+struct Tool {
+    child: Child,
+    input: Option<ChildStdin>,
+}
+
+fn start(
+    tools: &Toolset,
+    cluster: &Cluster,
+    database: &str,
+    options: LoadOptions,
+) -> Result<Tool, PgError> {
+    let mut program = Program::new(tools.program(options.tool()))
+        .piped_stdin()
+        .without_stdout();
+    for (name, value) in cluster.environment(database, &application(options.execution)) {
+        program = program.env(name, value);
+    }
+    program = match options.format {
+        DumpFormat::Custom => {
+            // It takes no database from its environment. A bare name with a `=` in it would be read as settings.
+            let target = format!("--dbname=dbname={}", conninfo(database));
+            program
+                .args(["--exit-on-error", "--no-password"])
+                .arg(target)
+        }
+        DumpFormat::Plain if options.no_owner => return Err(PgError::PlainOwners),
+        DumpFormat::Plain => program
+            .args([
+                "--no-psqlrc",
+                "--no-password",
+                "--quiet",
+                "--set=ON_ERROR_STOP=1",
+            ])
+            .args(["--single-transaction", "--file=-"]),
+    };
+    if options.no_owner {
+        program = program.args(["--no-owner", "--no-privileges"]);
+    }
+    let mut child = program.spawn()?;
+    let input = child.stdin()?;
+    Ok(Tool { child, input })
+}
+
+struct Loading {
+    client: u32,
+    options: LoadOptions,
+    feed: Feed,
+    cancel: CancellationToken,
+    seen: Completeness,
+    version_checked: bool,
+    bytes: u64,
+}
+
+impl Loading {
+    /// Carries the feed to the tool. Its input is closed only when the data is known to be complete.
+    async fn carry(&mut self, tool: &mut Tool) -> Result<(), Failure> {
+        while let Some(data) = self.next().await? {
+            self.check_version()?;
+            // A tool that stopped reading has either failed, which ends this, or has all it needs: then the rest of the
+            // feed is still read, because only its `End` says that what was loaded is sound.
+            if !self.write(&mut tool.input, &data).await? {
+                tool.input = None;
+                self.ended_well(&tool.child).await?;
+            }
+        }
+        self.seen.verdict()?;
+        tool.input = None;
+        self.ended_well(&tool.child).await
+    }
+
+    /// The next bytes; `None` at the feed's end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        let message = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(Failure::cancelled()),
+            message = self.feed.next() => message,
+        };
+        match message {
+            Message::Data(data) => {
+                self.seen.see(&data);
+                self.bytes += data.len() as u64;
+                Ok(Some(data))
+            }
+            Message::End => Ok(None),
+            Message::Fail(failure) => Err(failure),
+        }
+    }
+
+    /// An older tool may read a newer dump and misunderstand it.
+    fn check_version(&mut self) -> Result<(), PgError> {
+        if self.version_checked {
+            return Ok(());
+        }
+        let Some(header) = self.seen.header() else {
+            return Ok(());
+        };
+        self.version_checked = true;
+        match major_of(&header.client_version) {
+            Some(dump) if dump > self.client => Err(PgError::DumpTooNew {
+                dump,
+                client: self.client,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// False when the tool no longer reads.
+    async fn write(&self, input: &mut Option<ChildStdin>, data: &[u8]) -> Result<bool, Failure> {
+        let Some(input) = input else { return Ok(false) };
+        let written = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(Failure::cancelled()),
+            written = input.write_all(data) => written,
+        };
+        match written {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            Err(source) => {
+                let program = self.options.tool().to_owned();
+                Err(PgError::Process(ProcessError::Pipe { program, source }).into())
+            }
+        }
+    }
+
+    async fn ended_well(&self, child: &Child) -> Result<(), Failure> {
+        let status = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(Failure::cancelled()),
+            status = child.wait() => status.map_err(PgError::from)?,
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let tool = self.options.tool();
+        Err(PgError::tool(tool, Work::Load, status.to_string(), &child.stderr_tail()).into())
+    }
+}
