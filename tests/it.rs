@@ -17,8 +17,6 @@ mod config;
 mod containers;
 #[path = "it/control.rs"]
 mod control;
-#[path = "it/control.rs"]
-mod control;
 #[path = "it/cut_socket.rs"]
 mod cut_socket;
 #[path = "it/docker.rs"]
@@ -27,8 +25,6 @@ mod docker;
 mod dump;
 #[path = "it/envelopes.rs"]
 mod envelopes;
-#[path = "it/pipeline.rs"]
-mod pipeline;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/private_server.rs"]

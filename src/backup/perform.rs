@@ -12,6 +12,7 @@ use crate::{
     fault::{Failure, Fault},
     job::Backup,
     pipeline::{self, CompressionSpec, Limits, Recipe, Seal, Target, Written},
+    storage::StorageName,
 };
 
 /// Makes the backup, or adopts the one that an earlier execution of this job completed without being able to say so.
@@ -61,7 +62,7 @@ fn phase(plan: &Plan) -> Phase {
 }
 
 fn say_what_is_planned(plan: &Plan, lease: &Arc<Lease>) {
-    let storages: Vec<_> = plan.storages.iter().map(|name| name.as_str()).collect();
+    let storages: Vec<_> = plan.storages.iter().map(StorageName::as_str).collect();
     lease.log(format!(
         "backing up {} to {} as {}",
         plan.subject,

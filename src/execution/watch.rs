@@ -126,7 +126,10 @@ mod tests {
     #[test]
     fn an_estimate_that_falls_short_moves_the_end_and_not_the_bar() {
         let mut meter = Meter::new(Phase::Dump, Some(Total::Estimate(100)));
-        meter.samples = VecDeque::from([(Instant::now() - Duration::from_secs(2), 0)]);
+        meter.samples = VecDeque::from([(
+            Instant::now().checked_sub(Duration::from_secs(2)).unwrap(),
+            0,
+        )]);
         let progress = meter
             .progress(Tick {
                 content_bytes: 400,

@@ -42,14 +42,13 @@ impl Classified for RestoreError {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::NotFound(_) => "backup.not_found",
+            Self::NotFound(_) | Self::NotABackup(_) => "backup.not_found",
             Self::NoCopy { .. } => "storage.no_copy",
             Self::ArchiveIntoDatabase | Self::DumpIntoDirectory => "usage.wrong_destination",
             Self::BadDatabaseName(_) => "usage.database_name",
             Self::RelativePath(_) => "usage.relative_path",
             Self::NoKey(_) => "key.none_fits",
             Self::NoTarget => "config.no_database",
-            Self::NotABackup(_) => "backup.not_found",
             Self::UnknownContent(_) => "integrity.unknown_content",
         }
     }

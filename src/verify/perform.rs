@@ -105,7 +105,7 @@ async fn look(
             findings.good(artifact, storage, level);
         }
         Err(failure) => match verdict(&failure) {
-            Some(state) => findings.bad(artifact, storage, state, failure, level),
+            Some(state) => findings.bad(artifact, storage, state, &failure, level),
             None => findings.cannot_look(artifact, storage.name(), failure),
         },
     }
@@ -200,7 +200,7 @@ impl Findings {
         artifact: &ArtifactView,
         storage: &Storage,
         state: CopyState,
-        failure: Failure,
+        failure: &Failure,
         level: VerifyLevel,
     ) {
         let text = format!(

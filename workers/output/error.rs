@@ -3,7 +3,7 @@
 use kanbu_backup::fault::{Failure, Fault};
 use serde_json::json;
 
-use super::{Output, eprint_line, tagged};
+use super::{Output, eprint_line, print_json, tagged};
 
 impl Output {
     /// The one line that ends a stream badly: what happened, its stable code, what to do.
@@ -17,7 +17,7 @@ impl Output {
             if let Some(hint) = &failure.hint {
                 fields["hint"] = json!(hint);
             }
-            self.line(&tagged("error", fields));
+            print_json(&tagged("error", fields));
             return;
         }
         eprint_line(&format!("error: {} ({})", failure.message, failure.code));

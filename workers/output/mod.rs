@@ -47,7 +47,7 @@ impl Output {
     /// A list or a document: one JSON document, or the text made of it.
     pub fn document(self, name: &str, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.json {
-            self.line(&json!({ "v": SCHEMA, name: value }));
+            print_json(&json!({ "v": SCHEMA, name: value }));
         } else {
             print_line(text().trim_end());
         }
@@ -56,7 +56,7 @@ impl Output {
     /// The one line that ends a stream well.
     pub fn result(self, fields: Value, text: &str) {
         if self.json {
-            self.line(&tagged("result", fields));
+            print_json(&tagged("result", fields));
         } else {
             print_line(text);
         }
@@ -65,7 +65,7 @@ impl Output {
     /// Something said on the way.
     pub fn message(self, text: &str) {
         if self.json {
-            self.line(&tagged("message", json!({ "level": "info", "text": text })));
+            print_json(&tagged("message", json!({ "level": "info", "text": text })));
         } else if !self.quiet {
             eprint_line(text);
         }
@@ -73,7 +73,7 @@ impl Output {
 
     pub fn warning(self, code: &str, text: &str) {
         if self.json {
-            self.line(&tagged(
+            print_json(&tagged(
                 "message",
                 json!({ "level": "warning", "code": code, "text": text }),
             ));
@@ -85,12 +85,8 @@ impl Output {
     /// How far a job is; only programs get lines, people get a bar.
     pub fn progress(self, fields: Value) {
         if self.json {
-            self.line(&tagged("progress", fields));
+            print_json(&tagged("progress", fields));
         }
-    }
-
-    fn line(self, value: &Value) {
-        print_line(&value.to_string());
     }
 }
 
@@ -100,6 +96,10 @@ fn tagged(kind: &str, fields: Value) -> Value {
         line.extend(fields);
     }
     line
+}
+
+fn print_json(value: &Value) {
+    print_line(&value.to_string());
 }
 
 /// A reader that has gone (`| head`) is no error of ours.

@@ -33,7 +33,13 @@ impl Table {
         let lines: Vec<_> = self
             .0
             .lines()
-            .map(|line| line.trim_end().to_owned())
+            // Every cell is padded by a blank on both sides; the first column needs none before it.
+            .map(|line| {
+                line.strip_prefix(' ')
+                    .unwrap_or(&line)
+                    .trim_end()
+                    .to_owned()
+            })
             .collect();
         lines.join("\n")
     }

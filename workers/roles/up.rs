@@ -21,9 +21,9 @@ pub async fn run(args: Worker, session: &Session) -> Result<Exit, Failure> {
     let server =
         PrivateServer::start(ServerOptions::new(&settings.state_directory, toolsets)).await?;
     info!(directory = %settings.state_directory.display(), "the private control server runs");
-    let served = with_server(&args, session, &server, stop).await;
+    let ended = with_server(&args, session, &server, stop).await;
     server.stop().await?;
-    served.map(|()| Exit::Done)
+    ended.map(|()| Exit::Done)
 }
 
 /// Works until the stop, or until the server under it dies: then the process ends too, and whoever supervises it starts
@@ -36,7 +36,7 @@ async fn with_server(
 ) -> Result<(), Failure> {
     let db = wiring::connect(server.url(), &session.config.control, "up").await?;
     tokio::select! {
-        served = worker::serve(args, &session.config, db, stop) => served,
-        ended = server.ended() => Err(ended.into()),
+        worked = worker::serve(args, &session.config, db, stop) => worked,
+        death = server.ended() => Err(death.into()),
     }
 }

@@ -115,9 +115,9 @@ fn slots(args: &Worker, config: &Config) -> Result<BTreeMap<Kind, usize>, Failur
         slots.retain(|kind, _| wanted.contains(kind));
     }
     if let Some(count) = args.slots {
-        slots
-            .values_mut()
-            .for_each(|slot| *slot = usize::from(count));
+        for slot in slots.values_mut() {
+            *slot = usize::from(count);
+        }
     }
     Ok(slots)
 }

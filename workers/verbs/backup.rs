@@ -11,6 +11,7 @@ use kanbu_backup::{
     fault::Failure,
     job::{self, Job, Scope, Subject},
     queue::ExecutionView,
+    storage::StorageName,
 };
 use serde_json::json;
 
@@ -45,7 +46,7 @@ async fn dry_run(request: &job::Backup, session: &Session, db: ControlDb) -> Res
     let deps = wiring::deps(&session.config, db).await?.backup;
     let plan = backup::plan(request, &deps, &Arc::new(Lease::unattended()))?;
     session.out.document("plan", &plan, || {
-        let storages: Vec<_> = plan.storages.iter().map(|name| name.as_str()).collect();
+        let storages: Vec<_> = plan.storages.iter().map(StorageName::as_str).collect();
         format!(
             "would back up {} to {} as {}, {} and {}, envelope {}",
             plan.subject,

@@ -91,11 +91,9 @@ async fn control_database(session: &Session) -> Finding {
     let tried = async {
         let db = session.control().await?;
         if let Some(protected) = &session.config.protected.url {
-            match control::refuse_if_protected(&db, protected.expose()).await {
-                Err(error @ control::ControlError::SameDatabase { .. }) => {
-                    return Err(Failure::from(error));
-                }
-                Ok(()) | Err(_) => {}
+            let refused = control::refuse_if_protected(&db, protected.expose()).await;
+            if let Err(error @ control::ControlError::SameDatabase { .. }) = refused {
+                return Err(Failure::from(error));
             }
         }
         let identity = db.identity().await?;

@@ -80,7 +80,7 @@ fn name(artifact: &ArtifactView, manifest: &Manifest, opened: bool) -> PathBuf {
         .subject
         .name()
         .chars()
-        .filter(|c| c.is_ascii_alphanumeric())
+        .filter(char::is_ascii_alphanumeric)
         .collect();
     format!(
         "{what}-{subject}-{}-{}.{suffix}",

@@ -94,10 +94,11 @@ async fn one(id: &str, session: &Session) -> Result<Exit, Failure> {
         || {
             let mut text = table(std::slice::from_ref(&job));
             if let Some(error) = &job.error {
-                text.push_str(&format!("\n  {error}"));
+                text += "\n  ";
+                text += error;
             }
             for execution in &executions {
-                text.push_str(&history(execution));
+                text += &history(execution);
             }
             text
         },
@@ -119,7 +120,8 @@ fn history(execution: &ExecutionView) -> String {
         list::local(execution.started_at),
     );
     for line in execution.error.iter().chain(&execution.log) {
-        text.push_str(&format!("\n  {line}"));
+        text += "\n  ";
+        text += line;
     }
     text
 }
