@@ -11,7 +11,10 @@ use std::{
 use kanbu_backup::{
     control::embedded::{PrivateServer, ServerError, ServerOptions, discover},
     fault::Classified,
-    pg::process::{Child, Program, Signal, Unprivileged},
+    pg::{
+        process::{Child, Program, Signal, Unprivileged},
+        tools::find_toolsets,
+    },
     testing::{ScratchDirectory, toolsets},
 };
 use rustix::{
@@ -369,4 +372,16 @@ async fn root_is_told_which_directory_is_closed_to_the_server() {
         "{error}"
     );
     assert!(error.hint().unwrap().contains("chmod o+x"));
+}
+
+#[tokio::test]
+async fn what_is_installed_is_found_once_and_newest_first() {
+    let found = toolsets().await;
+    let newest = found.iter().find(|set| set.has_server).unwrap();
+    assert!(newest.program("initdb").is_file());
+    assert!(found.is_sorted_by(|one, next| one.version >= next.version));
+    let extra = [newest.directory.clone(), newest.directory.join(".")];
+    let again = find_toolsets(&extra, newest.directory.as_os_str().into()).await;
+    let same = again.iter().filter(|set| set.directory == newest.directory);
+    assert_eq!(same.count(), 1);
 }
