@@ -21,8 +21,6 @@ mod control;
 mod cut_socket;
 #[path = "it/docker.rs"]
 mod docker;
-#[path = "it/control.rs"]
-mod control;
 #[path = "it/dump.rs"]
 mod dump;
 #[path = "it/envelopes.rs"]
