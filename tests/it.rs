@@ -9,6 +9,8 @@
 
 #[path = "it/containers.rs"]
 mod containers;
+#[path = "it/catalog.rs"]
+mod catalog;
 #[path = "it/control.rs"]
 mod control;
 #[path = "it/cut_socket.rs"]
@@ -21,5 +23,11 @@ mod dump;
 mod private_server;
 #[path = "it/protected.rs"]
 mod protected;
+#[path = "it/pipeline.rs"]
+mod pipeline;
 #[path = "it/storage.rs"]
 mod storage;
+#[path = "it/archive.rs"]
+mod archive;
+#[path = "it/config.rs"]
+mod config;

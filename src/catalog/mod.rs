@@ -3,10 +3,29 @@
 //! The truth is on the storages (a manifest means a backup exists); the rows here are derived from it and can be rebuilt.
 //! Nothing here decides what may be deleted.
 
+pub mod adopt;
 mod artifact;
 mod copy;
+mod deletion;
+mod error;
+mod manifest;
+mod object;
+pub mod rebuild;
+mod store;
+mod view;
 
 pub use self::{
     artifact::{ArtifactKind, Compression, Content, NewArtifact, Proof},
     copy::{CopyCheck, CopyState, NewCopy},
+    deletion::{
+        PendingDeletion, decide_deletion, deletion_done, pending_deletions, perform_deletion,
+    },
+    error::CatalogError,
+    manifest::{
+        EnvelopeFacts, MANIFEST_VERSION, MAX_MANIFEST_BYTES, Manifest, ManifestError,
+        ManifestWarning, check_seal,
+    },
+    object::{EnvelopeFormat, object_name},
+    store::{Filter, get, insert, list, newest, pin, record_checks, resolve, unpin},
+    view::{ArtifactView, CHECK_HOLDS_DAYS, CopyView, proof},
 };

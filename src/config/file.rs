@@ -85,11 +85,12 @@ impl ConfigFile {
             .map_err(|sentence| self.problem(shown, sentence.to_owned(), None))
     }
 
-    /// What is left over belongs to no setting.
+    /// Entries that belong to no setting. Those of a setting with a stronger origin are left over, too, and are fine.
     pub(super) fn unknown(&self, known: &[&Setting]) -> Vec<Problem> {
         let keys: Vec<&str> = known.iter().filter_map(|setting| setting.key).collect();
         self.entries
             .keys()
+            .filter(|entry| !known.iter().any(|setting| names(setting, entry)))
             .map(|entry| {
                 let nearest = super::reader::nearest(entry, keys.iter().copied());
                 let hint = nearest.map(|key| format!("the nearest one is {key}"));
@@ -105,6 +106,14 @@ impl ConfigFile {
             hint,
         }
     }
+}
+
+fn names(setting: &Setting, entry: &str) -> bool {
+    let is = |text: &str| setting.key == Some(text) || setting.name == text;
+    is(entry)
+        || setting.is_secret()
+            && (entry.strip_suffix("_file").is_some_and(is)
+                || entry.strip_suffix("_FILE").is_some_and(is))
 }
 
 fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> String {

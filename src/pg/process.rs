@@ -5,109 +5,34 @@
 //! standard error are always collected, by threads and not by a runtime, so a child may outlive the runtime it was
 //! started from. `dump`, `restore`, `tools` and the private server of `control` start their programs here.
 
+mod child;
+mod error;
+mod spawner;
+mod watcher;
+
 use std::{
-    borrow::Cow,
-    collections::VecDeque,
     ffi::{OsStr, OsString},
     fmt,
     fs::File,
-    io::{self, Read},
+    io,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{ChildStderr, Command, ExitStatus, Stdio},
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc},
-    thread,
+    process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
-pub use rustix::process::Signal;
-use rustix::{
-    io::Errno,
-    process::{Pid, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid},
-};
+pub use rustix::process::{Pid, Signal};
 use tokio::{io::AsyncReadExt, sync::watch, time::timeout};
 
-use crate::fault::{Classified, Fault};
-
-/// How much of a child's standard error is kept: the end of it.
-pub const STDERR_KEPT_BYTES: usize = 64 * 1024;
+pub use self::{child::Child, error::ProcessError, watcher::STDERR_KEPT_BYTES};
+use self::{
+    spawner::{die_with_owner, fork},
+    watcher::{End, Shared, watch_over},
+};
 
 /// How long a child may take to end after SIGTERM, unless its [`Program`] says otherwise.
 pub const GRACE: Duration = Duration::from_secs(10);
-
-/// How long the end of a dead child's standard error is waited for: something it started may still hold the pipe.
-const STDERR_PATIENCE: Duration = Duration::from_secs(1);
-
-/// The longest part of a child's standard error that an error message repeats.
-const STDERR_QUOTED_CHARS: usize = 600;
-
-/// What went wrong with a child.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProcessError {
-    #[error("could not start {program}")]
-    Start { program: String, source: io::Error },
-    #[error("{program} failed ({status}){}", quoted(stderr))]
-    Failed {
-        program: String,
-        status: ExitStatus,
-        stderr: String,
-    },
-    #[error("{program} did not end within {} s", limit.as_secs())]
-    Slow { program: String, limit: Duration },
-    #[error("could not talk to {program}")]
-    Pipe { program: String, source: io::Error },
-    #[error("how {program} ended could not be learned")]
-    Unknown { program: String },
-}
-
-impl Classified for ProcessError {
-    fn fault(&self) -> Fault {
-        match self {
-            Self::Start { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Fault::Permanent,
-                _ => Fault::Transient,
-            },
-            Self::Failed { .. } | Self::Slow { .. } | Self::Pipe { .. } | Self::Unknown { .. } => {
-                Fault::Transient
-            }
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Start { .. } => "process.start",
-            Self::Failed { .. } => "process.failed",
-            Self::Slow { .. } => "process.slow",
-            Self::Pipe { .. } => "process.pipe",
-            Self::Unknown { .. } => "process.unknown_end",
-        }
-    }
-
-    fn hint(&self) -> Option<Cow<'static, str>> {
-        match self {
-            Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("install the program, or correct the path it is looked for at".into())
-            }
-            Self::Start { .. }
-            | Self::Failed { .. }
-            | Self::Slow { .. }
-            | Self::Pipe { .. }
-            | Self::Unknown { .. } => None,
-        }
-    }
-}
-
-/// The end of a child's standard error, short enough for a message.
-fn quoted(stderr: &str) -> String {
-    let text = stderr.trim();
-    let excess = text.chars().count().saturating_sub(STDERR_QUOTED_CHARS);
-    match (text.is_empty(), excess) {
-        (true, _) => String::new(),
-        (false, 0) => format!(": {text}"),
-        (false, _) => format!(": …{}", text.chars().skip(excess).collect::<String>()),
-    }
-}
 
 /// A user without privileges, for programs that must not run as root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -336,238 +261,119 @@ fn display_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// Arms the parent-death signal in the child. It must come after the change of user, which disarms it; hooks run after.
-#[cfg(target_os = "linux")]
-#[expect(
-    unsafe_code,
-    reason = "the signal can only be armed between fork and exec"
-)]
-fn die_with_owner(command: &mut Command, signal: Signal) {
-    let owner = rustix::process::getpid();
-    let arm = move || {
-        rustix::process::set_parent_process_death_signal(Some(signal))?;
-        // RACE: the owner died before the signal was armed; none will come, so end here.
-        if rustix::process::getppid() == Some(owner) {
-            Ok(())
-        } else {
-            Err(Errno::SRCH.into())
-        }
-    };
-    // SAFETY: between fork and exec the closure makes two system calls; it allocates nothing and takes no lock.
-    unsafe { command.pre_exec(arm) };
-}
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
 
-/// Elsewhere only the handle's end reaches the child.
-#[cfg(not(target_os = "linux"))]
-fn die_with_owner(_command: &mut Command, _signal: Signal) {}
+    use tokio::io::{AsyncBufReadExt, BufReader};
 
-/// A child to be started, and where to send it.
-type Order = (Command, mpsc::SyncSender<io::Result<std::process::Child>>);
+    use super::*;
+    use crate::fault::Classified;
 
-/// Forks in the one thread that lives as long as the process. The parent-death signal fires when the *thread* that forked
-/// ends, so a child started from a runtime's blocking thread would be killed when that thread is retired.
-static SPAWNER: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
-    let (orders, inbox) = mpsc::channel::<Order>();
-    // Without the thread the inbox is gone, which every order then reports.
-    let _ = thread::Builder::new()
-        .name("spawner".into())
-        .spawn(move || {
-            for (mut command, reply) in inbox {
-                let _ = reply.send(command.spawn());
-            }
+    /// Far longer than any of these may take.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn shell(script: &str) -> Program {
+        Program::new("/bin/sh").arg("-c").arg(script)
+    }
+
+    async fn first_line(child: &mut Child) -> String {
+        let stdout = child.stdout().unwrap().unwrap();
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).await.unwrap();
+        line
+    }
+
+    #[tokio::test]
+    async fn a_child_that_ignores_sigterm_is_killed_after_the_grace() {
+        let script = "trap '' TERM; echo ready; while :; do sleep 60; done";
+        let grace = Duration::from_millis(100);
+        let mut child = shell(script).grace(grace).spawn().unwrap();
+        assert_eq!(first_line(&mut child).await, "ready\n");
+        let status = child.terminate().await.unwrap();
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()));
+    }
+
+    #[tokio::test]
+    async fn a_child_that_heeds_sigterm_has_its_own_say() {
+        let script = "trap 'echo bye >&2; exit 3' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut child = shell(script).grace(LONG).spawn().unwrap();
+        assert_eq!(first_line(&mut child).await, "ready\n");
+        let status = child.terminate().await.unwrap();
+        assert_eq!(status.code(), Some(3));
+        assert!(child.stderr_tail().ends_with("bye\n"));
+    }
+
+    #[tokio::test]
+    async fn only_the_end_of_ten_megabytes_of_stderr_is_kept() {
+        let script = "head -c 10000000 /dev/zero | tr '\\0' x >&2; echo the end >&2; exit 1";
+        let child = shell(script).without_stdout().spawn().unwrap();
+        let error = child.success().await.unwrap_err();
+        let tail = child.stderr_tail();
+        assert_eq!(tail.len(), STDERR_KEPT_BYTES);
+        assert!(tail.ends_with("the end\n"));
+        let message = error.to_string();
+        assert!(
+            message.ends_with("the end") && message.len() < 1000,
+            "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_child_leaves_in_its_group_dies_with_it() {
+        // The sleeper holds standard output, so the run ends only when it does.
+        let output = shell("sleep 600 & echo started").run(100, LONG).await;
+        assert_eq!(output.unwrap(), b"started\n");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_handle_takes_the_child_along() {
+        let mut child = shell("echo ready; exec sleep 600").spawn().unwrap();
+        let mut stdout = child.stdout().unwrap().unwrap();
+        drop(child);
+        let mut output = Vec::new();
+        let end = timeout(LONG, stdout.read_to_end(&mut output)).await;
+        assert!(end.is_ok(), "the child still holds its output");
+    }
+
+    #[tokio::test]
+    async fn a_child_sees_only_the_environment_it_is_given() {
+        let program = Program::new("/usr/bin/env").env("PGPASSWORD", "hunter2");
+        let shown = format!("{program:?}");
+        assert!(shown.contains("PGPASSWORD") && !shown.contains("hunter2"));
+        let output = String::from_utf8(program.run(10_000, LONG).await.unwrap()).unwrap();
+        let mut names: Vec<_> = output.lines().map(|line| line.split('=').next()).collect();
+        names.sort_unstable();
+        assert_eq!(names, [Some("LC_ALL"), Some("PATH"), Some("PGPASSWORD")]);
+    }
+
+    #[tokio::test]
+    async fn a_run_past_its_deadline_is_ended() {
+        let late = shell("exec sleep 600").run(10, Duration::from_millis(50));
+        assert_eq!(late.await.unwrap_err().code(), "process.slow");
+    }
+
+    #[test]
+    fn a_child_outlives_the_runtime_it_was_started_from() {
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+        };
+        let start = async { shell("read line; exit 7").piped_stdin().spawn() };
+        let mut child = runtime().block_on(start).unwrap();
+        let status = runtime().block_on(async {
+            drop(child.stdin());
+            child.wait().await
         });
-    orders
-});
-
-fn fork(command: Command) -> io::Result<std::process::Child> {
-    let (reply, answer) = mpsc::sync_channel(1);
-    let gone = || io::Error::other("the spawner thread is gone");
-    SPAWNER.send((command, reply)).map_err(|_| gone())?;
-    answer.recv().map_err(|_| gone())?
-}
-
-/// What the handle and the watcher share.
-#[derive(Debug, Default)]
-struct Shared {
-    /// True as soon as the child's number may belong to another process. Signals are sent under this lock.
-    reaped: Mutex<bool>,
-    stderr: Mutex<VecDeque<u8>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Running,
-    Ended(ExitStatus),
-    Unknown,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Starts the two threads that will drain and await a child. They come before it, so that it never lacks them.
-fn watch_over(
-    name: &str,
-    shared: Arc<Shared>,
-    end: watch::Sender<End>,
-) -> io::Result<mpsc::Sender<std::process::Child>> {
-    let (hand_over, child) = mpsc::channel::<std::process::Child>();
-    let (pipe, stderr) = mpsc::channel::<ChildStderr>();
-    let (drained, all_read) = mpsc::channel::<()>();
-    let tail = Arc::clone(&shared);
-    let thread = |role: &str| thread::Builder::new().name(format!("{role} {name}"));
-    thread("stderr of").spawn(move || {
-        if let Ok(stderr) = stderr.recv() {
-            drain(stderr, &tail.stderr);
-        }
-        drop(drained);
-    })?;
-    thread("end of").spawn(move || {
-        let Ok(mut child) = child.recv() else { return };
-        if let Some(stderr) = child.stderr.take() {
-            let _ = pipe.send(stderr);
-        }
-        let status = reap(&mut child, &shared.reaped);
-        // Its end, or the patience: either way the tail is as good as it gets.
-        let _ = all_read.recv_timeout(STDERR_PATIENCE);
-        end.send_replace(status.map_or(End::Unknown, End::Ended));
-    })?;
-    Ok(hand_over)
-}
-
-fn drain(mut stderr: ChildStderr, tail: &Mutex<VecDeque<u8>>) {
-    let mut chunk = [0; 8192];
-    loop {
-        match stderr.read(&mut chunk) {
-            Ok(0) => return,
-            Ok(read) => {
-                let mut tail = locked(tail);
-                tail.extend(&chunk[..read]);
-                let excess = tail.len().saturating_sub(STDERR_KEPT_BYTES);
-                tail.drain(..excess);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
-        }
-    }
-}
-
-/// Waits for the child's end and takes the rest of its group with it.
-fn reap(child: &mut std::process::Child, reaped: &Mutex<bool>) -> io::Result<ExitStatus> {
-    let pid = Pid::from_child(child);
-    let seen = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    while matches!(waitid(WaitId::Pid(pid), seen), Err(Errno::INTR)) {}
-    // RACE: until it is reaped the number is the dead child's, so the signal can't hit a stranger.
-    let mut reaped = locked(reaped);
-    let _ = kill_process_group(pid, Signal::KILL);
-    let status = child.wait();
-    *reaped = true;
-    status
-}
-
-/// A running child. Dropping it sends its owner-death signal.
-#[derive(Debug)]
-pub struct Child {
-    name: String,
-    pid: Pid,
-    stdin: Option<std::process::ChildStdin>,
-    stdout: Option<std::process::ChildStdout>,
-    shared: Arc<Shared>,
-    end: watch::Receiver<End>,
-    orphan_signal: Option<Signal>,
-    grace: Duration,
-}
-
-impl Child {
-    /// The process number, while it runs.
-    pub fn id(&self) -> Pid {
-        self.pid
+        assert_eq!(status.unwrap().code(), Some(7));
     }
 
-    /// Takes the writing end of its standard input, if it was asked for and not taken yet. Needs a runtime.
-    pub fn stdin(&mut self) -> Result<Option<tokio::process::ChildStdin>, ProcessError> {
-        let pipe = self.stdin.take();
-        pipe.map(tokio::process::ChildStdin::from_std)
-            .transpose()
-            .map_err(|source| self.pipe_error(source))
-    }
-
-    /// Takes the reading end of its standard output, if not taken yet. Needs a runtime.
-    pub fn stdout(&mut self) -> Result<Option<tokio::process::ChildStdout>, ProcessError> {
-        let pipe = self.stdout.take();
-        pipe.map(tokio::process::ChildStdout::from_std)
-            .transpose()
-            .map_err(|source| self.pipe_error(source))
-    }
-
-    /// The last [`STDERR_KEPT_BYTES`] of its standard error; complete once it has ended.
-    pub fn stderr_tail(&self) -> String {
-        let mut tail = locked(&self.shared.stderr);
-        String::from_utf8_lossy(tail.make_contiguous()).into_owned()
-    }
-
-    /// Waits for its end. May be called, and be given up, any number of times.
-    pub async fn wait(&self) -> Result<ExitStatus, ProcessError> {
-        let mut end = self.end.clone();
-        let ended = end.wait_for(|end| !matches!(end, End::Running)).await;
-        match ended.as_deref() {
-            Ok(End::Ended(status)) => Ok(*status),
-            Ok(End::Running | End::Unknown) | Err(_) => Err(ProcessError::Unknown {
-                program: self.name.clone(),
-            }),
-        }
-    }
-
-    /// Waits for its end; any status but zero is an error that quotes its standard error.
-    pub async fn success(&self) -> Result<(), ProcessError> {
-        let status = self.wait().await?;
-        if status.success() {
-            return Ok(());
-        }
-        Err(ProcessError::Failed {
-            program: self.name.clone(),
-            status,
-            stderr: self.stderr_tail(),
-        })
-    }
-
-    /// SIGTERM to its group, SIGKILL after the grace; returns when it has ended.
-    pub async fn terminate(&self) -> Result<ExitStatus, ProcessError> {
-        self.signal_group(Signal::TERM);
-        if let Ok(end) = timeout(self.grace, self.wait()).await {
-            return end;
-        }
-        self.signal_group(Signal::KILL);
-        self.wait().await
-    }
-
-    /// Sends a signal to the child alone; nothing happens when it has ended.
-    pub fn signal(&self, signal: Signal) {
-        let reaped = locked(&self.shared.reaped);
-        if !*reaped {
-            let _ = kill_process(self.pid, signal);
-        }
-    }
-
-    fn signal_group(&self, signal: Signal) {
-        let reaped = locked(&self.shared.reaped);
-        if !*reaped {
-            let _ = kill_process_group(self.pid, signal);
-        }
-    }
-
-    fn pipe_error(&self, source: io::Error) -> ProcessError {
-        ProcessError::Pipe {
-            program: self.name.clone(),
-            source,
-        }
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        if let Some(signal) = self.orphan_signal {
-            self.signal_group(signal);
-        }
+    #[test]
+    fn a_program_that_is_missing_is_named_with_a_hint() {
+        let error = Program::new("/nowhere/pg_dump").spawn().unwrap_err();
+        assert_eq!(error.to_string(), "could not start pg_dump");
+        assert!(error.hint().unwrap().starts_with("install"));
     }
 }

@@ -23,6 +23,16 @@ pub struct Found {
     pub has_manifest: bool,
 }
 
+impl Found {
+    /// The size of one of its objects.
+    pub fn bytes_of(&self, name: &str) -> Option<u64> {
+        self.objects
+            .iter()
+            .find(|(object, _)| object == name)
+            .map(|(_, bytes)| *bytes)
+    }
+}
+
 impl Storage {
     /// Every execution's folder of an environment, oldest first; also those that hold only debris. What has no folder's
     /// name is nobody's business here.

@@ -35,9 +35,15 @@ impl LocalDirectory {
                 ErrorKind::AlreadyExists => ErrorKind::NotADirectory.into(),
                 _ => error,
             })?;
-        Ok(Self {
+        Self::open_existing(path)
+    }
+
+    pub(super) fn open_existing(path: &Path) -> io::Result<Self> {
+        let directory = Self {
             root: path.canonicalize()?,
-        })
+        };
+        directory.present()?;
+        Ok(directory)
     }
 
     pub(super) fn root(&self) -> &Path {

@@ -6,6 +6,8 @@
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod error;
+#[cfg(feature = "testing")]
+mod faulty;
 mod key;
 mod listing;
 mod local;
@@ -16,6 +18,8 @@ mod store;
 pub mod sweep;
 mod upload;
 
+#[cfg(feature = "testing")]
+pub use self::faulty::Trouble;
 pub use self::{
     error::StorageError,
     key::{BadFolder, Folder, ObjectKey},

@@ -48,8 +48,20 @@ pub struct ObjectInfo {
 impl Storage {
     /// Opens a storage and makes its directory if it isn't there. Blocks for a moment.
     pub fn open(config: &StorageConfig) -> Result<Self, StorageError> {
+        Self::over(config, LocalDirectory::open)
+    }
+
+    /// Opens a storage that must be there: for reading backups, where a mistyped path is no empty storage.
+    pub fn open_existing(config: &StorageConfig) -> Result<Self, StorageError> {
+        Self::over(config, LocalDirectory::open_existing)
+    }
+
+    fn over(
+        config: &StorageConfig,
+        open: impl FnOnce(&std::path::Path) -> io::Result<LocalDirectory>,
+    ) -> Result<Self, StorageError> {
         let Place::Local { directory: path } = &config.place;
-        let directory = LocalDirectory::open(path)
+        let directory = open(path)
             .map_err(|error| StorageError::from_io(&config.name, &path.display(), error))?;
         let store = LocalFileSystem::new_with_prefix(directory.root())
             .map_err(|error| StorageError::from_store(&config.name, &path.display(), &error))?
@@ -260,7 +272,10 @@ impl Storage {
         prepared.map_err(|error| StorageError::from_io(self.name(), key, error))
     }
 
-    pub(super) async fn present(&self, key: &dyn fmt::Display) -> Result<(), StorageError> {
+    pub(super) async fn present(
+        &self,
+        key: &(dyn fmt::Display + Sync),
+    ) -> Result<(), StorageError> {
         let present = self.blocking(LocalDirectory::present).await;
         present.map_err(|error| StorageError::from_io(self.name(), key, error))
     }
@@ -268,7 +283,7 @@ impl Storage {
     /// An object is only missing if the place where it would be is there.
     async fn look_up_error(
         &self,
-        key: &dyn fmt::Display,
+        key: &(dyn fmt::Display + Sync),
         error: &object_store::Error,
     ) -> StorageError {
         let key = key.to_string();

@@ -59,7 +59,7 @@ pub enum ServerError {
     Start { source: ProcessError },
     #[error("could not create the control database in the private PostgreSQL")]
     Database { source: sqlx::Error },
-    #[error("the operating system gave no random bytes for a password")]
+    #[error("the operating system gave no random bytes")]
     Random { source: getrandom::Error },
 }
 

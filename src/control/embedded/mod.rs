@@ -2,27 +2,31 @@
 //!
 //! Never two servers on one directory, never one as root, and none that outlives its owner. It listens on loopback, on a
 //! free port, and asks for a password that only the directory's owner can read. Its data survives the death of either
-//! process at any moment. [`discover`] is how a verb in another process finds it. `place` knows the directory.
+//! process at any moment. [`discover`] is how a verb in another process finds it. `place` knows the directory,
+//! `launch` the programs.
 
 mod error;
+mod launch;
 mod place;
 
 use std::{
     fmt,
     fs::{self, File},
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
+    process::ExitStatus,
     time::Duration,
 };
 
-use rustix::process::Pid;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 
 pub use self::error::ServerError;
-use self::place::{Connection, Place, files, give, postmaster, remove, write_private};
+use self::{
+    launch::Launch,
+    place::{Connection, Place, files},
+};
 use crate::pg::{
-    process::{Child, ProcessError, Program, Signal, Unprivileged},
+    process::{Child, Pid, ProcessError, Signal},
     tools::Toolset,
 };
 
@@ -32,23 +36,11 @@ const USER: &str = "kanbu_backup";
 /// The control database in it.
 const DATABASE: &str = "kanbu_backup";
 
-/// How long `initdb` may take on a slow disk.
-const SETUP_PATIENCE: Duration = Duration::from_mins(5);
-
-/// How long the server may take until it accepts connections: crash recovery comes first.
-const START_PATIENCE: Duration = Duration::from_mins(2);
-
 /// How long an orderly shutdown may take before it is made an immediate one.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long an orphaned server may take to end.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(20);
-
-/// How often `postmaster.pid` is read while the server starts; it gives no signal.
-const READY_TICK: Duration = Duration::from_millis(20);
-
-/// A chosen port may be taken before the server has it; so often another one is tried.
-const PORT_ATTEMPTS: usize = 8;
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -244,146 +236,8 @@ pub fn discover(directory: &Path) -> Result<String, ServerError> {
     Ok(connection.url)
 }
 
-/// A start in progress: the directory is owned, and the server's lock is held.
-struct Launch<'a> {
-    options: &'a ServerOptions,
-    toolset: &'a Toolset,
-    place: &'a Place,
-    runner: Option<Unprivileged>,
-    lock: File,
-}
-
-impl Launch<'_> {
-    /// Makes the cluster beside its place and moves it there when it is complete.
-    async fn set_up(&self) -> Result<(), ServerError> {
-        let incomplete = self.place.prepare_incomplete(self.runner.as_ref())?;
-        let new_password = self.place.new_password();
-        remove(&new_password)?;
-        let password = random_password()?;
-        write_private(&new_password, password.as_bytes()).map_err(files("write", &new_password))?;
-        give(&new_password, self.runner.as_ref())?;
-
-        let mut initdb = Program::new(self.toolset.program("initdb"))
-            .user(self.runner.clone())
-            .args(["--username", USER, "--auth", "scram-sha-256"])
-            .args(["--encoding", "UTF8", "--no-locale", "--data-checksums"])
-            .arg("--pwfile")
-            .arg(&new_password)
-            .arg("--pgdata")
-            .arg(&incomplete);
-        if self.options.throwaway {
-            initdb = initdb.arg("--no-sync");
-        }
-        let made = initdb.run(64 * 1024, SETUP_PATIENCE).await;
-        made.map_err(|source| self.explain(source, |source| ServerError::Setup { source }))?;
-
-        let data = self.place.data();
-        let root = self.place.root();
-        fs::rename(&new_password, Place::password_in(&incomplete))
-            .and_then(|()| File::open(&incomplete)?.sync_all())
-            .and_then(|()| fs::rename(&incomplete, &data))
-            .and_then(|()| File::open(&root)?.sync_all())
-            .map_err(files("create", &data))
-    }
-
-    /// Starts the server on a free port, the last one if it can, and waits until it is ready.
-    async fn start(&self, last_port: Option<u16>) -> Result<(Child, u16), ServerError> {
-        let mut wish = last_port;
-        for attempt in 1.. {
-            let port = free_port(wish.take())?;
-            let child = self.spawn(port)?;
-            let ready = timeout(START_PATIENCE, self.ready(&child)).await;
-            match ready {
-                Ok(Ok(())) => return Ok((child, port)),
-                // RACE: somebody took the port between our look and the server's.
-                Ok(Err(ServerError::Ended { said }))
-                    if said.contains("could not bind") && attempt < PORT_ATTEMPTS => {}
-                Ok(Err(error)) => return Err(error),
-                Err(_) => break,
-            }
-        }
-        Err(ServerError::Slow {
-            seconds: START_PATIENCE.as_secs(),
-        })
-    }
-
-    fn spawn(&self, port: u16) -> Result<Child, ServerError> {
-        let own = [
-            ("listen_addresses", "127.0.0.1"),
-            ("unix_socket_directories", ""),
-            ("port", &port.to_string()),
-            ("password_encryption", "scram-sha-256"),
-            ("shared_buffers", "32MB"),
-            ("timezone", "UTC"),
-            ("log_timezone", "UTC"),
-            ("logging_collector", "off"),
-            ("log_destination", "stderr"),
-        ];
-        let theirs = self.options.settings.iter();
-        let settings = own
-            .into_iter()
-            .chain(theirs.map(|(name, value)| (name.as_str(), value.as_str())));
-        let lock = self
-            .lock
-            .try_clone()
-            .map_err(files("lock", &self.place.root()))?;
-        let orphan_signal = if self.options.throwaway {
-            Signal::QUIT
-        } else {
-            Signal::INT
-        };
-        let mut postgres = Program::new(self.toolset.program("postgres"))
-            .user(self.runner.clone())
-            .stdin_from(lock)
-            .without_stdout()
-            .on_owner_death(Some(orphan_signal))
-            .arg("-D")
-            .arg(self.place.data());
-        for (name, value) in settings {
-            postgres = postgres.arg("-c").arg(format!("{name}={value}"));
-        }
-        postgres
-            .spawn()
-            .map_err(|source| self.explain(source, |source| ServerError::Start { source }))
-    }
-
-    async fn ready(&self, child: &Child) -> Result<(), ServerError> {
-        let data = self.place.data();
-        let mut ticks = interval(READY_TICK);
-        loop {
-            tokio::select! {
-                status = child.wait() => return Err(ended(child, status)),
-                _ = ticks.tick() => {}
-            }
-            if postmaster(&data) == Some((child.id(), true)) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The likely cause of a failed start: as another user, it is most often a closed directory.
-    fn explain(
-        &self,
-        source: ProcessError,
-        otherwise: impl FnOnce(ProcessError) -> ServerError,
-    ) -> ServerError {
-        let Some(runner) = &self.runner else {
-            return otherwise(source);
-        };
-        let user = runner.name.clone();
-        match (&source, self.place.closed_to(runner)) {
-            (_, Some(path)) => ServerError::Closed { user, path },
-            (ProcessError::Start { source: cause, .. }, None)
-                if cause.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                ServerError::CannotBecome { user, source }
-            }
-            _ => otherwise(source),
-        }
-    }
-}
-
-fn ended(child: &Child, status: Result<std::process::ExitStatus, ProcessError>) -> ServerError {
+/// The end of the server in its own last words.
+fn ended(child: &Child, status: Result<ExitStatus, ProcessError>) -> ServerError {
     let said = child.stderr_tail();
     let last: Vec<&str> = said.trim().lines().rev().take(4).collect();
     let said = match (last.is_empty(), status) {
@@ -396,23 +250,4 @@ fn ended(child: &Child, status: Result<std::process::ExitStatus, ProcessError>) 
 
 fn url(password: &str, port: u16, database: &str) -> String {
     format!("postgres://{USER}:{password}@127.0.0.1:{port}/{database}")
-}
-
-/// A port nobody listens on: the wished one if possible, for addresses that clients remember.
-fn free_port(wish: Option<u16>) -> Result<u16, ServerError> {
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    let listener = match wish.map(bind) {
-        Some(Ok(listener)) => Ok(listener),
-        Some(Err(_)) | None => bind(0),
-    };
-    listener
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|source| ServerError::NoPort { source })
-}
-
-fn random_password() -> Result<String, ServerError> {
-    let mut bytes = [0; 20];
-    getrandom::fill(&mut bytes).map_err(|source| ServerError::Random { source })?;
-    Ok(hex::encode(bytes))
 }

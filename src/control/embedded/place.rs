@@ -5,7 +5,7 @@
 //! | `owner.lock` | locked by the process that started the server |
 //! | `server.lock` | locked by the server itself, which has the locked file as its standard input |
 //! | `data/` | the cluster, with its password in `kanbu_backup.password`; appears complete or not at all |
-//! | `incomplete/` | a cluster that `initdb` has not finished |
+//! | `incomplete.…/` | a cluster that `initdb` has not finished |
 //! | `connection.json` | how to connect, while the server runs |
 //!
 //! While `server.lock` can be locked, no server runs on the directory, whatever `postmaster.pid` says: after a crash, and
@@ -36,6 +36,9 @@ const LOCK_TICK: Duration = Duration::from_millis(50);
 /// Users without privileges that hosts have, the fitting one first.
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
+/// How the names of unfinished clusters begin; each has its own, because the remains of another may still be written to.
+const INCOMPLETE: &str = "incomplete.";
+
 /// How to reach the running server. Holds its password.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Connection {
@@ -62,10 +65,6 @@ impl Place {
 
     pub(super) fn data(&self) -> PathBuf {
         self.root.join("data")
-    }
-
-    fn incomplete(&self) -> PathBuf {
-        self.root.join("incomplete")
     }
 
     pub(super) fn new_password(&self) -> PathBuf {
@@ -171,13 +170,14 @@ impl Place {
         for path in [self.data().join("postmaster.pid"), self.connection()] {
             remove(&path)?;
         }
-        let incomplete = self.incomplete();
-        match fs::remove_dir_all(&incomplete) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(files("remove", &incomplete)(error))
+        let entries = fs::read_dir(&self.root).map_err(files("read", &self.root))?;
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(INCOMPLETE) {
+                // RACE: what a killed `initdb` had started may still be writing here. The next start removes the rest.
+                let _ = fs::remove_dir_all(entry.path());
             }
-            Ok(()) | Err(_) => Ok(()),
         }
+        Ok(())
     }
 
     /// Says how to connect, to whoever may read the directory.
@@ -248,7 +248,7 @@ impl Place {
             fs::set_permissions(&self.root, Permissions::from_mode(0o711))
                 .map_err(files("open", &self.root))?;
         }
-        let incomplete = self.incomplete();
+        let incomplete = self.root.join(format!("{INCOMPLETE}{}", random_hex()?));
         let made = DirBuilder::new().mode(0o700).create(&incomplete);
         made.map_err(files("create", &incomplete))?;
         give(&incomplete, runner)?;
@@ -318,6 +318,13 @@ pub(super) fn files(action: &'static str, path: &Path) -> impl Fn(io::Error) -> 
         path: path.clone(),
         source,
     }
+}
+
+/// A name or a password that nobody guesses.
+pub(super) fn random_hex() -> Result<String, ServerError> {
+    let mut bytes = [0; 20];
+    getrandom::fill(&mut bytes).map_err(|source| ServerError::Random { source })?;
+    Ok(hex::encode(bytes))
 }
 
 fn open_lock(path: &Path) -> Result<File, ServerError> {

@@ -1,0 +1,52 @@
+-- What we possess. Derived from the manifests on the storages and rebuilt from them; written by catalog alone.
+-- An execution is named without a foreign key: its history is thinned while the backup stays.
+
+create table kanbu_backup.artifact (
+    id                  uuid primary key,
+    kind                text not null check (kind in ('database', 'source')),
+    subject             text not null check (octet_length(subject) between 1 and 1024),
+    folder              text not null unique check (folder <> ''),
+    execution_id        uuid not null,
+    job_id              uuid not null,
+    label               text,
+    pinned              boolean not null,
+    created_at          timestamptz not null,
+    content             text not null check (content in ('pg_dump-custom', 'sql', 'tar')),
+    compression         text not null check (compression in ('zstd', 'gzip', 'none')),
+    key_id              text check (key_id ~ '^[0-9a-f]{32}$'),
+    content_bytes       bigint not null check (content_bytes >= 0),
+    payload_bytes       bigint not null check (payload_bytes >= 0),
+    payload_sha256      bytea not null check (octet_length(payload_sha256) = 32),
+    stored_bytes        bigint not null check (stored_bytes >= 0),
+    stored_sha256       bytea not null check (octet_length(stored_sha256) = 32),
+    -- The file's exact text: the seal is over its bytes.
+    manifest            text not null check (manifest <> ''),
+    recorded_at         timestamptz not null default clock_timestamp(),
+    -- The intent to delete, written before anything is deleted. Such a backup is in no list any more.
+    deletion_decided_at timestamptz,
+    deletion_decided_by text,
+    deletion_reason     text,
+    check ((deletion_decided_at is null) = (deletion_decided_by is null)),
+    check ((deletion_decided_at is null) = (deletion_reason is null))
+);
+
+create index artifact_newest on kanbu_backup.artifact (subject, created_at desc, id desc)
+    where deletion_decided_at is null;
+create index artifact_listed on kanbu_backup.artifact (created_at desc, id desc)
+    where deletion_decided_at is null;
+
+create table kanbu_backup.artifact_copy (
+    artifact_id uuid not null references kanbu_backup.artifact (id),
+    storage     text not null check (storage <> ''),
+    state       text not null check (state in ('stored', 'missing', 'damaged', 'deleting', 'deleted')),
+    -- Why it isn't stored, or couldn't be deleted.
+    error       text,
+    -- When somebody last looked, and when every byte was last read and found right.
+    seen_at     timestamptz not null default clock_timestamp(),
+    checked_at  timestamptz,
+    primary key (artifact_id, storage),
+    check (state <> 'stored' or error is null)
+);
+
+create index artifact_copy_deleting on kanbu_backup.artifact_copy (artifact_id, storage)
+    where state = 'deleting';

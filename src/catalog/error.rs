@@ -1,0 +1,109 @@
+//! What can go wrong with the catalog.
+
+use std::borrow::Cow;
+
+use super::ManifestError;
+use crate::{
+    control::ControlError,
+    fault::{Classified, Fault},
+    id::ArtifactId,
+    job::Subject,
+    storage::{StorageError, StorageName},
+};
+
+/// A request to the catalog failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogError {
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("the catalog's row of backup {artifact} has {value:?} as {column}")]
+    Undecodable {
+        artifact: ArtifactId,
+        column: &'static str,
+        value: String,
+    },
+    #[error("{0} bytes are more than the catalog can hold")]
+    SizeOutOfRange(u64),
+    #[error("there is no backup {0}")]
+    NotFound(String),
+    #[error("{text:?} is short for {} backups: {}", matches.len(), list(matches))]
+    Ambiguous {
+        text: String,
+        matches: Vec<ArtifactId>,
+    },
+    #[error("backup {0} is pinned")]
+    Pinned(ArtifactId),
+    #[error("backup {artifact} is the last stored one of {subject}")]
+    LastOfSubject {
+        artifact: ArtifactId,
+        subject: Subject,
+    },
+    #[error("the deletion of a copy on storage {decided} was about to be performed on {given}")]
+    WrongStorage {
+        decided: StorageName,
+        given: StorageName,
+    },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+impl From<sqlx::Error> for CatalogError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Control(error.into())
+    }
+}
+
+fn list(ids: &[ArtifactId]) -> String {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    ids.join(", ")
+}
+
+impl Classified for CatalogError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Control(error) => error.fault(),
+            Self::Storage(error) => error.fault(),
+            Self::Manifest(error) => error.fault(),
+            Self::Undecodable { .. }
+            | Self::SizeOutOfRange(_)
+            | Self::NotFound(_)
+            | Self::Ambiguous { .. }
+            | Self::Pinned(_)
+            | Self::LastOfSubject { .. }
+            | Self::WrongStorage { .. } => Fault::Permanent,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Control(error) => error.code(),
+            Self::Undecodable { .. } => "catalog.undecodable",
+            Self::SizeOutOfRange(_) => "catalog.size_out_of_range",
+            Self::NotFound(_) => "catalog.not_found",
+            Self::Ambiguous { .. } => "catalog.ambiguous",
+            Self::Pinned(_) => "catalog.pinned",
+            Self::LastOfSubject { .. } => "catalog.last_of_subject",
+            Self::WrongStorage { .. } => "catalog.wrong_storage",
+            Self::Storage(error) => error.code(),
+            Self::Manifest(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Control(error) => return error.hint(),
+            Self::Storage(error) => return error.hint(),
+            Self::Manifest(error) => return error.hint(),
+            Self::Undecodable { .. } => "the row was written by a newer version, or by hand",
+            Self::NotFound(_) => "look it up with `kanbu-backup list`",
+            Self::Ambiguous { .. } => "give more of the id's last digits",
+            Self::Pinned(_) => "unpin it first, or force the deletion",
+            Self::LastOfSubject { .. } => "make another backup first, or force the deletion",
+            Self::SizeOutOfRange(_) | Self::WrongStorage { .. } => return None,
+        };
+        Some(Cow::Borrowed(hint))
+    }
+}

@@ -1,0 +1,306 @@
+//! Reading the catalog, and entering what executions report.
+//!
+//! What runs inside the queue's publish transaction takes its connection; the rest takes the database. A backup whose
+//! deletion was decided is in none of the answers.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::{
+    ArtifactKind, ArtifactView, CatalogError, CopyCheck, NewArtifact, NewCopy,
+    view::{CHECK_HOLDS_DAYS, Row, gather},
+};
+use crate::{
+    control::{ControlDb, STATEMENT_TIMEOUT, within},
+    id::ArtifactId,
+    job::Subject,
+};
+
+/// Digits of an id that are too few to mean one backup.
+const SHORTEST_ID: usize = 4;
+
+/// Which backups a list holds. The default is all that have a stored copy.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub kind: Option<ArtifactKind>,
+    pub subject: Option<Subject>,
+    /// Created then or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Most of them, the newest first.
+    pub limit: Option<u32>,
+    /// Also those without any stored copy.
+    pub include_lost: bool,
+}
+
+/// Enters a backup with its copies. Entering it again changes nothing but adds copies that weren't known.
+pub async fn insert(
+    conn: &mut PgConnection,
+    artifact: &NewArtifact,
+    copies: &[NewCopy],
+) -> Result<(), CatalogError> {
+    insert_artifact(conn, artifact).await?;
+    insert_copies(conn, artifact.id, copies).await
+}
+
+async fn insert_artifact(conn: &mut PgConnection, new: &NewArtifact) -> Result<(), CatalogError> {
+    sqlx::query!(
+        "insert into kanbu_backup.artifact
+            (id, kind, subject, folder, execution_id, job_id, label, pinned, created_at, content, compression, key_id,
+             content_bytes, payload_bytes, payload_sha256, stored_bytes, stored_sha256, manifest)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+         on conflict (id) do nothing",
+        new.id.as_uuid(),
+        new.kind.as_str(),
+        new.subject.to_string(),
+        new.folder.to_string(),
+        new.execution.as_uuid(),
+        new.job.as_uuid(),
+        new.label.as_deref(),
+        new.pinned,
+        new.created_at,
+        new.content.as_str(),
+        new.compression.as_str(),
+        new.key_id.map(|key| key.to_string()),
+        bigint(new.content_bytes)?,
+        bigint(new.payload_bytes)?,
+        &new.payload_sha256[..],
+        bigint(new.stored_bytes)?,
+        &new.stored_sha256[..],
+        new.manifest,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn insert_copies(
+    conn: &mut PgConnection,
+    artifact: ArtifactId,
+    copies: &[NewCopy],
+) -> Result<(), CatalogError> {
+    let storages: Vec<String> = copies.iter().map(|c| c.storage.to_string()).collect();
+    let states: Vec<String> = copies.iter().map(|c| c.state.to_string()).collect();
+    let errors: Vec<Option<String>> = copies.iter().map(|c| c.error.clone()).collect();
+    let checked: Vec<Option<DateTime<Utc>>> = copies.iter().map(|c| c.checked_at).collect();
+    sqlx::query!(
+        "insert into kanbu_backup.artifact_copy (artifact_id, storage, state, error, checked_at)
+         select $1, c.storage, c.state, c.error, c.checked_at
+           from unnest($2::text[], $3::text[], $4::text[], $5::timestamptz[]) as c (storage, state, error, checked_at)
+         on conflict (artifact_id, storage) do nothing",
+        artifact.as_uuid(),
+        &storages,
+        &states,
+        &errors as &[Option<String>],
+        &checked as &[Option<DateTime<Utc>>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Records what looks at copies found, also at copies that weren't known. Returns how many were recorded: a backup that
+/// isn't in the catalog, or that is to be deleted, is passed over.
+///
+/// A quick look that finds the right size doesn't clear the damage that a full reading found.
+pub async fn record_checks(
+    conn: &mut PgConnection,
+    checks: &[CopyCheck],
+) -> Result<u64, CatalogError> {
+    // One row per copy, the last word counting, in an order that two writers share.
+    let checks: BTreeMap<_, _> = checks
+        .iter()
+        .map(|c| ((c.artifact, &c.storage), c))
+        .collect();
+    let artifacts: Vec<uuid::Uuid> = checks.values().map(|c| c.artifact.as_uuid()).collect();
+    let storages: Vec<String> = checks.values().map(|c| c.storage.to_string()).collect();
+    let states: Vec<String> = checks.values().map(|c| c.state.to_string()).collect();
+    let errors: Vec<Option<String>> = checks.values().map(|c| c.error.clone()).collect();
+    let full: Vec<bool> = checks.values().map(|c| c.full).collect();
+    let recorded = sqlx::query!(
+        "insert into kanbu_backup.artifact_copy as known (artifact_id, storage, state, error, checked_at)
+         select c.artifact_id, c.storage, c.state, c.error,
+                case when c.full and c.state = 'stored' then clock_timestamp() end
+           from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::boolean[])
+                as c (artifact_id, storage, state, error, \"full\")
+           join kanbu_backup.artifact a on a.id = c.artifact_id and a.deletion_decided_at is null
+          order by c.artifact_id, c.storage
+         on conflict (artifact_id, storage) do update
+            set seen_at    = clock_timestamp(),
+                state      = excluded.state,
+                error      = excluded.error,
+                checked_at = coalesce(excluded.checked_at, known.checked_at)
+          where known.state not in ('deleting', 'deleted')
+            and (known.state <> 'damaged' or excluded.state <> 'stored' or excluded.checked_at is not null)",
+        &artifacts,
+        &storages,
+        &states,
+        &errors as &[Option<String>],
+        &full,
+    )
+    .execute(conn)
+    .await?;
+    Ok(recorded.rows_affected())
+}
+
+/// The backups that pass the filter, the newest first.
+pub async fn list(db: &ControlDb, filter: &Filter) -> Result<Vec<ArtifactView>, CatalogError> {
+    select(db, None, filter).await
+}
+
+/// One backup; also one that is lost.
+pub async fn get(db: &ControlDb, id: ArtifactId) -> Result<Option<ArtifactView>, CatalogError> {
+    let any = Filter {
+        include_lost: true,
+        ..Filter::default()
+    };
+    Ok(select(db, Some(id), &any).await?.pop())
+}
+
+/// The newest backup of a subject that has a stored copy.
+pub async fn newest(
+    db: &ControlDb,
+    subject: &Subject,
+) -> Result<Option<ArtifactView>, CatalogError> {
+    let one = Filter {
+        subject: Some(subject.clone()),
+        limit: Some(1),
+        ..Filter::default()
+    };
+    Ok(select(db, None, &one).await?.pop())
+}
+
+/// The backup that a person means: a full id, the end of one (four digits or more, if only one fits), `latest` or
+/// `latest-database` for the newest database backup that is stored, `latest-source` for the newest source archive.
+pub async fn resolve(db: &ControlDb, text: &str) -> Result<ArtifactId, CatalogError> {
+    let kind = match text {
+        "latest" | "latest-database" => Some(ArtifactKind::Database),
+        "latest-source" => Some(ArtifactKind::Source),
+        _ => None,
+    };
+    let missing = || CatalogError::NotFound(text.to_owned());
+    if kind.is_some() {
+        let one = Filter {
+            kind,
+            limit: Some(1),
+            ..Filter::default()
+        };
+        return Ok(select(db, None, &one).await?.pop().ok_or_else(missing)?.id);
+    }
+    let digits = text.replace('-', "").to_ascii_lowercase();
+    if digits.len() < SHORTEST_ID || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(missing());
+    }
+    let matches = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { ending_in(conn, &digits).await })
+    })
+    .await?;
+    match matches.as_slice() {
+        [] => Err(missing()),
+        [one] => Ok(*one),
+        _ => Err(CatalogError::Ambiguous {
+            text: text.to_owned(),
+            matches,
+        }),
+    }
+}
+
+async fn ending_in(conn: &mut PgConnection, digits: &str) -> Result<Vec<ArtifactId>, CatalogError> {
+    let ids = sqlx::query_scalar!(
+        "select id
+           from kanbu_backup.artifact
+          where deletion_decided_at is null
+            and right(replace(id::text, '-', ''), length($1)) = $1
+          order by created_at desc
+          limit 5",
+        digits,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(ArtifactId::from).collect())
+}
+
+/// Keeps a backup from being pruned, or lets it go again.
+pub async fn pin(db: &ControlDb, id: ArtifactId) -> Result<(), CatalogError> {
+    set_pinned(db, id, true).await
+}
+
+/// See [`pin`].
+pub async fn unpin(db: &ControlDb, id: ArtifactId) -> Result<(), CatalogError> {
+    set_pinned(db, id, false).await
+}
+
+async fn set_pinned(db: &ControlDb, id: ArtifactId, pinned: bool) -> Result<(), CatalogError> {
+    within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move {
+            let set = sqlx::query!(
+                "update kanbu_backup.artifact set pinned = $2 where id = $1 and deletion_decided_at is null",
+                id.as_uuid(),
+                pinned,
+            )
+            .execute(conn)
+            .await?;
+            match set.rows_affected() {
+                0 => Err(CatalogError::NotFound(id.to_string())),
+                _ => Ok(()),
+            }
+        })
+    })
+    .await
+}
+
+async fn select(
+    db: &ControlDb,
+    id: Option<ArtifactId>,
+    filter: &Filter,
+) -> Result<Vec<ArtifactView>, CatalogError> {
+    let filter = filter.clone();
+    within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { select_on(conn, id, &filter).await })
+    })
+    .await
+}
+
+async fn select_on(
+    conn: &mut PgConnection,
+    id: Option<ArtifactId>,
+    filter: &Filter,
+) -> Result<Vec<ArtifactView>, CatalogError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select a.id, a.kind, a.subject, a.folder, a.execution_id, a.job_id, a.label, a.pinned, a.created_at,
+                  a.content, a.compression, a.key_id, a.content_bytes, a.payload_bytes, a.payload_sha256,
+                  a.stored_bytes, a.stored_sha256, a.manifest,
+                  c.storage as "storage?", c.state as "state?", c.error as "error?", c.seen_at as "seen_at?",
+                  c.checked_at as "checked_at?",
+                  coalesce(c.checked_at > clock_timestamp() - make_interval(days => $7), false) as "check_holds!"
+             from (select *
+                     from kanbu_backup.artifact b
+                    where b.deletion_decided_at is null
+                      and ($1::uuid is null or b.id = $1)
+                      and ($2::text is null or b.kind = $2)
+                      and ($3::text is null or b.subject = $3)
+                      and ($4::timestamptz is null or b.created_at >= $4)
+                      and ($5 or exists (select from kanbu_backup.artifact_copy s
+                                          where s.artifact_id = b.id and s.state = 'stored'))
+                    order by b.created_at desc, b.id desc
+                    limit $6) a
+             left join kanbu_backup.artifact_copy c on c.artifact_id = a.id
+            order by a.created_at desc, a.id desc, c.storage"#,
+        id.map(ArtifactId::as_uuid),
+        filter.kind.map(ArtifactKind::as_str),
+        filter.subject.as_ref().map(ToString::to_string),
+        filter.since,
+        filter.include_lost,
+        filter.limit.map(i64::from),
+        CHECK_HOLDS_DAYS,
+    )
+    .fetch_all(conn)
+    .await?;
+    gather(rows)
+}
+
+fn bigint(bytes: u64) -> Result<i64, CatalogError> {
+    i64::try_from(bytes).map_err(|_| CatalogError::SizeOutOfRange(bytes))
+}
