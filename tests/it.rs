@@ -7,10 +7,14 @@
     reason = "helpers of tests report by panicking too"
 )]
 
-#[path = "it/containers.rs"]
-mod containers;
+#[path = "it/archive.rs"]
+mod archive;
 #[path = "it/catalog.rs"]
 mod catalog;
+#[path = "it/config.rs"]
+mod config;
+#[path = "it/containers.rs"]
+mod containers;
 #[path = "it/control.rs"]
 mod control;
 #[path = "it/cut_socket.rs"]
@@ -19,15 +23,11 @@ mod cut_socket;
 mod docker;
 #[path = "it/dump.rs"]
 mod dump;
+#[path = "it/pipeline.rs"]
+mod pipeline;
 #[path = "it/private_server.rs"]
 mod private_server;
 #[path = "it/protected.rs"]
 mod protected;
-#[path = "it/pipeline.rs"]
-mod pipeline;
 #[path = "it/storage.rs"]
 mod storage;
-#[path = "it/archive.rs"]
-mod archive;
-#[path = "it/config.rs"]
-mod config;
