@@ -268,3 +268,6 @@ fn none_left<'a>(losses: impl Iterator<Item = (&'a StorageName, &'a Failure)>) -
     }
     .into()
 }
+
+#[cfg(test)]
+mod tests;
