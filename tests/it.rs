@@ -7,23 +7,23 @@
     reason = "helpers of tests report by panicking too"
 )]
 
+#[path = "it/archive.rs"]
+mod archive;
 #[path = "it/catalog.rs"]
 mod catalog;
+#[path = "it/config.rs"]
+mod config;
 #[path = "it/control.rs"]
 mod control;
 #[path = "it/dump.rs"]
 mod dump;
+#[path = "it/pipeline.rs"]
+mod pipeline;
 #[path = "it/private_server.rs"]
 mod private_server;
 #[path = "it/protected.rs"]
 mod protected;
-#[path = "it/pipeline.rs"]
-mod pipeline;
 #[path = "it/queue.rs"]
 mod queue;
 #[path = "it/storage.rs"]
 mod storage;
-#[path = "it/archive.rs"]
-mod archive;
-#[path = "it/config.rs"]
-mod config;

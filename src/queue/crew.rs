@@ -117,9 +117,7 @@ impl Crew {
         let mut broken = wait_for_stop(&stopping, &mut lanes).await;
         stopping.cancel();
         tracing::info!(worker.id = %presence.worker, "claiming no more");
-        if let Err(error) = presence.stopping(&self.db).await {
-            tracing::debug!(%error, "the worker's row could not be written");
-        }
+        presence.leave(&self.db, false).await;
         broken = broken.or(self.drain(&keeper, &mut lanes, &hurry).await);
 
         shift.claims.close();
@@ -134,9 +132,7 @@ impl Crew {
         }
         over.cancel();
         while services.join_next().await.is_some() {}
-        if let Err(error) = presence.stopped(&self.db).await {
-            tracing::debug!(%error, "the worker's row could not be written");
-        }
+        presence.leave(&self.db, true).await;
         broken.map_or(Ok(()), Err)
     }
 

@@ -56,7 +56,7 @@ impl LeaseTerms {
 
 impl Default for LeaseTerms {
     fn default() -> Self {
-        Self::new(Duration::from_secs(60))
+        Self::new(Duration::from_mins(1))
     }
 }
 

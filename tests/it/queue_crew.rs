@@ -33,7 +33,9 @@ async fn a_job_goes_from_the_queue_to_its_handler_and_back() {
     assert_eq!(world.state(job).await, (JobState::Succeeded, 1));
     hands.go_home().await;
     let gone = world
-        .number("select count(*) from kanbu_backup.worker where stopped_at is not null and slots = 1")
+        .number(
+            "select count(*) from kanbu_backup.worker where stopped_at is not null and slots = 1",
+        )
         .await;
     assert_eq!(gone, 1);
     world.holds().await;
@@ -349,11 +351,11 @@ async fn short_jobs_are_claimed_in_batches_and_all_of_them_are_done() {
     let world = World::new().await;
     world
         .sql(
-            r#"insert into kanbu_backup.job (id, kind, subject, exclusive, payload, payload_version, max_attempts,
+            "insert into kanbu_backup.job (id, kind, subject, exclusive, payload, payload_version, max_attempts,
                                             backoff_base, backoff_cap, origin)
                select gen_random_uuid(), 'notify', 'database:kanbu', false,
                       jsonb_build_object('subject', 'database:kanbu', 'execution', gen_random_uuid()),
-                      1, 4, '1 second', '1 minute', 'api' from generate_series(1, 300)"#,
+                      1, 4, '1 second', '1 minute', 'api' from generate_series(1, 300)",
         )
         .await;
     let mut hands = Hands::with(&world.db, |crew| {

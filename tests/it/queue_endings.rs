@@ -1,9 +1,7 @@
 //! How an execution ends, what becomes of its job, and that nobody but the holder of the lease has a say in it.
 
 use kanbu_backup::{
-    catalog::{
-        self, ArtifactKind, Compression, Content, CopyState, Filter, NewArtifact, NewCopy,
-    },
+    catalog::{self, ArtifactKind, Compression, Content, CopyState, Filter, NewArtifact, NewCopy},
     execution::{Outcome, Phase, Progress, Warning, store},
     fault::Fault,
     id::ArtifactId,
@@ -103,7 +101,9 @@ async fn artifacts(world: &World) -> usize {
 
 async fn verifications(world: &World) -> i64 {
     world
-        .number("select count(*) from kanbu_backup.job where kind = 'verify' and origin = 'follow_up'")
+        .number(
+            "select count(*) from kanbu_backup.job where kind = 'verify' and origin = 'follow_up'",
+        )
         .await
 }
 
@@ -176,7 +176,9 @@ async fn transient_failures_back_off_further_each_time_until_the_job_is_dead() {
     }
     assert_eq!(world.executions(job).await.len(), 4);
     assert_eq!(
-        world.number("select count(*) from kanbu_backup.dead_letter").await,
+        world
+            .number("select count(*) from kanbu_backup.dead_letter")
+            .await,
         1
     );
     world.holds().await;
@@ -286,14 +288,11 @@ async fn whatever_ends_a_job_that_shall_be_cancelled_cancels_it() {
         let job = world.backup(&format!("database:kanbu{n}")).await;
         let claimed = world.claim().await;
         queue::cancel(&world.db, job, "anna").await.unwrap();
-        match close {
-            Some(close) => {
-                finish(&world, &claimed, close).await;
-            }
-            None => {
-                world.expire(claimed.execution).await;
-                reap(&world).await;
-            }
+        if let Some(close) = close {
+            finish(&world, &claimed, close).await;
+        } else {
+            world.expire(claimed.execution).await;
+            reap(&world).await;
         }
         let view = world.job(job).await;
         assert_eq!(view.state, JobState::Cancelled, "case {n}");
@@ -331,7 +330,10 @@ async fn publishing_makes_everything_true_at_once_and_once() {
     assert_eq!(publish().await, Answer::Closed);
     assert_eq!(publish().await, Answer::Already);
 
-    assert_eq!((artifacts(&world).await, verifications(&world).await), (1, 1));
+    assert_eq!(
+        (artifacts(&world).await, verifications(&world).await),
+        (1, 1)
+    );
     let execution = world.executions(job).await.pop().unwrap();
     assert_eq!(
         (execution.artifact, execution.bytes_in, execution.bytes_out),
@@ -364,7 +366,10 @@ async fn a_follow_up_that_the_queue_refuses_does_not_cost_the_backup() {
         queue::publish(&world.db, &ending).await.unwrap(),
         Answer::Closed
     );
-    assert_eq!((artifacts(&world).await, verifications(&world).await), (1, 1));
+    assert_eq!(
+        (artifacts(&world).await, verifications(&world).await),
+        (1, 1)
+    );
     assert_eq!(world.state(job).await.0, JobState::Succeeded);
 }
 
@@ -381,7 +386,10 @@ async fn a_publication_that_cannot_be_written_whole_is_not_written_at_all() {
     let error = queue::publish(&world.db, &ending).await.unwrap_err();
     assert!(!error.is_transient(), "{error:?}");
     assert_eq!(world.state(job).await, (JobState::Running, 1));
-    assert_eq!((artifacts(&world).await, verifications(&world).await), (0, 0));
+    assert_eq!(
+        (artifacts(&world).await, verifications(&world).await),
+        (0, 0)
+    );
     world.holds().await;
 }
 
@@ -411,7 +419,10 @@ async fn after_its_lease_ran_out_an_execution_takes_nothing_from_its_owner() {
         }
         assert_eq!(renew(&world, &[renewal(&claimed)]).await, []);
 
-        assert_eq!((artifacts(&world).await, verifications(&world).await), (0, 0));
+        assert_eq!(
+            (artifacts(&world).await, verifications(&world).await),
+            (0, 0)
+        );
         let expected = if reaped {
             JobState::Queued
         } else {

@@ -137,7 +137,7 @@ async fn ask(
     mode: &watch::Sender<Mode>,
     lost: &CancellationToken,
 ) {
-    let mut bytes = [0; 64 * 1024];
+    let mut bytes = vec![0; 64 * 1024];
     let mut countdown = None;
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
         moving(mode).await;
@@ -166,7 +166,7 @@ async fn answer(
     mode: &watch::Sender<Mode>,
     lost: &CancellationToken,
 ) {
-    let mut bytes = [0; 64 * 1024];
+    let mut bytes = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
         moving(mode).await;
         if lost.is_cancelled() || to.write_all(&bytes[..count]).await.is_err() {
@@ -188,7 +188,7 @@ async fn outage(relay: &Relay, mode: Mode, time: Duration) {
 
 async fn relayed() -> (World, Relay) {
     let world = World::new().await;
-    let relay = Relay::before(&world._database.as_ref().unwrap().url).await;
+    let relay = Relay::before(&world.database.as_ref().unwrap().url).await;
     (world, relay)
 }
 
@@ -201,7 +201,12 @@ async fn a_short_outage_costs_nothing(mode: Mode) {
     act.lease.check().await.unwrap();
     let (checked, ()) = tokio::join!(
         async {
-            relay.mode.subscribe().wait_for(|m| *m == mode).await.unwrap();
+            relay
+                .mode
+                .subscribe()
+                .wait_for(|m| *m == mode)
+                .await
+                .unwrap();
             let checked = act.lease.check().await;
             (checked, *relay.mode.borrow())
         },
@@ -253,10 +258,7 @@ async fn in_an_outage_longer_than_its_lease_a_worker_stops_itself_in_time_and_th
     relay.set(Mode::Cut);
     act.lease.cancelled().cancelled().await;
     assert!(renewed_at.elapsed() < lease, "{:?}", renewed_at.elapsed());
-    assert_eq!(
-        act.lease.check().await.unwrap_err().fault,
-        Fault::LeaseLost
-    );
+    assert_eq!(act.lease.check().await.unwrap_err().fault, Fault::LeaseLost);
     outage(&relay, Mode::Cut, Duration::from_secs(1)).await;
 
     let again = hands.next().await;
@@ -373,7 +375,7 @@ async fn a_job_survives_a_restart_of_the_control_database() {
     let db = relay.db().await;
     db.migrate().await.unwrap();
     let world = World {
-        _database: None,
+        database: None,
         db: db.clone(),
     };
     let mut hands = Hands::hire(&db, 1, 20);

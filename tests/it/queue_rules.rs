@@ -33,11 +33,7 @@ async fn kinds_without_a_handler_are_refused() {
         execution: ExecutionId::new(),
     });
     for job in [prune, notify] {
-        let text = refused(
-            world
-                .try_enqueue(&NewJob::new(job, Origin::Operator))
-                .await,
-        );
+        let text = refused(world.try_enqueue(&NewJob::new(job, Origin::Operator)).await);
         assert!(text.ends_with("jobs are not accepted yet"), "{text}");
     }
     assert_eq!(
@@ -99,9 +95,7 @@ async fn one_open_job_per_dedupe_key_and_the_key_frees_itself() {
         world.try_enqueue(&new).await.unwrap(),
         Enqueued::AlreadyOpen(first)
     );
-    let other = world
-        .enqueue(&backup("database:other").unless_open())
-        .await;
+    let other = world.enqueue(&backup("database:other").unless_open()).await;
     assert_ne!(first, other);
 
     let claimed = world.claim().await;
@@ -172,7 +166,12 @@ async fn sql_callers_enqueue_what_rust_can_read() {
         (Some("before import"), true)
     );
 
-    for options in [r#"{"lable": "x"}"#, r#"{"pin": 1}"#, r#"{"label": 1}"#, "[]"] {
+    for options in [
+        r#"{"lable": "x"}"#,
+        r#"{"pin": 1}"#,
+        r#"{"label": 1}"#,
+        "[]",
+    ] {
         let call = format!("select kanbu_backup.enqueue_backup('database:kanbu', '{options}')");
         let error = sqlx::query(AssertSqlSafe(call))
             .execute(world.db.pool())
@@ -283,7 +282,10 @@ async fn a_claim_whose_answer_was_lost_is_found_by_its_ids() {
         .await
         .unwrap();
     assert_eq!(
-        found.iter().map(|c| (c.execution, c.job)).collect::<Vec<_>>(),
+        found
+            .iter()
+            .map(|c| (c.execution, c.job))
+            .collect::<Vec<_>>(),
         [(ids[0], job)]
     );
     world.expire(ids[0]).await;
@@ -461,7 +463,12 @@ async fn a_dead_job_is_retried_under_its_old_id() {
     );
     let view = world.job(job).await;
     assert_eq!(
-        (view.state, view.attempts, view.max_attempts, view.finished_at),
+        (
+            view.state,
+            view.attempts,
+            view.max_attempts,
+            view.finished_at
+        ),
         (JobState::Queued, 1, 3, None)
     );
     let claimed = world.claim().await;
@@ -505,10 +512,11 @@ async fn the_words_of_the_schema_are_those_of_the_enums() {
     for table in ["job", "execution", "kind_rule"] {
         assert_eq!(words_of(&world, table, "kind").await, kinds, "{table}");
     }
-    let ruled: Vec<String> = sqlx::query_scalar("select kind from kanbu_backup.kind_rule order by 1")
-        .fetch_all(world.db.pool())
-        .await
-        .unwrap();
+    let ruled: Vec<String> =
+        sqlx::query_scalar("select kind from kanbu_backup.kind_rule order by 1")
+            .fetch_all(world.db.pool())
+            .await
+            .unwrap();
     assert_eq!(ruled, kinds);
     let controlled = sorted(Kind::ALL.map(Kind::as_str).into_iter().chain(["*"]));
     assert_eq!(words_of(&world, "queue_control", "kind").await, controlled);
@@ -568,7 +576,10 @@ async fn a_job_is_meant_by_the_last_digits_of_its_id() {
     let resolve = async |text: &str| queue::resolve(&world.db, text).await;
     assert_eq!(resolve(&job.to_string()).await.unwrap(), job);
     assert_eq!(resolve(&job.short()).await.unwrap(), job);
-    assert_eq!(resolve(&job.short()[4..].to_uppercase()).await.unwrap(), job);
+    assert_eq!(
+        resolve(&job.short()[4..].to_uppercase()).await.unwrap(),
+        job
+    );
     for text in ["", "abc", "%%%%", &JobId::new().to_string()] {
         assert!(
             matches!(resolve(text).await, Err(QueueError::NotFound(_))),
