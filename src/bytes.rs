@@ -9,7 +9,8 @@ pub struct ByteSize(pub u64);
 const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 impl ByteSize {
-    /// Bytes per second over `elapsed`; zero when no time has passed.
+    /// Bytes per second over `elapsed`, which counts as a millisecond at least.
+    #[must_use]
     pub fn per_second(self, elapsed: Duration) -> Self {
         let millis = elapsed.as_millis().max(1);
         let rate = u128::from(self.0) * 1000 / millis;

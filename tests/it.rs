@@ -13,10 +13,18 @@ mod archive;
 mod catalog;
 #[path = "it/config.rs"]
 mod config;
+#[path = "it/containers.rs"]
+mod containers;
 #[path = "it/control.rs"]
 mod control;
+#[path = "it/cut_socket.rs"]
+mod cut_socket;
+#[path = "it/docker.rs"]
+mod docker;
 #[path = "it/dump.rs"]
 mod dump;
+#[path = "it/envelopes.rs"]
+mod envelopes;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/private_server.rs"]

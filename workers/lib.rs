@@ -1,1 +1,15 @@
-//! The shell: roles, verbs, the five handlers and the one place where concrete types meet. Module list only.
+//! The shell: roles, verbs, the handlers of the job kinds, and the one place where concrete types meet. Module list only.
+
+pub mod backup;
+pub mod cli;
+pub mod dispatch;
+pub mod exit;
+pub mod output;
+pub mod restore;
+pub mod roles;
+pub mod session;
+pub mod sweeper;
+pub mod telemetry;
+pub mod verbs;
+pub mod verify;
+pub mod wiring;

@@ -1,1 +1,88 @@
-fn main() {}
+//! Parse, load the configuration, start the log, dispatch.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use kanbu_backup::{config::Env, fault::Failure};
+use kanbu_backup_workers::{
+    cli::{Cli, Command, Config, Migrate},
+    exit::Exit,
+    output::Output,
+    roles,
+    session::Session,
+    telemetry, verbs,
+};
+use tracing::Level;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Output::new(&cli.global);
+    let ended = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::from(verbs::NoRuntime(error)))
+        .and_then(|runtime| runtime.block_on(run(cli)));
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            out.error(&failure);
+            Exit::of(&failure).into()
+        }
+    }
+}
+
+/// The work itself has threads of its own; these only wait for sockets.
+const WORKER_THREADS: usize = 2;
+
+async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let Cli { global, command } = cli;
+    if let Some(exit) = without_settings(&command) {
+        return Ok(exit);
+    }
+    let session = Session::open(&Env::capture(), &global)?;
+    telemetry::start(session.config.log, global.verbose, quietest(&command));
+    dispatch(command, &session).await
+}
+
+fn without_settings(command: &Command) -> Option<Exit> {
+    match command {
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "kanbu-backup",
+                &mut std::io::stdout(),
+            );
+            Some(Exit::Done)
+        }
+        _ => None,
+    }
+}
+
+/// Roles log what they do; verbs say it themselves.
+fn quietest(command: &Command) -> Option<Level> {
+    (!matches!(command, Command::Up(_) | Command::Worker(_))).then_some(Level::WARN)
+}
+
+async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> {
+    match command {
+        Command::Up(args) => roles::up::run(args, session).await,
+        Command::Worker(args) => roles::worker::run(args, session).await,
+        Command::Migrate(Migrate::Db) => verbs::migrate::run(session).await,
+        Command::Backup(args) => verbs::backup::run(args, session).await,
+        Command::List(args) => verbs::list::run(args, session).await,
+        Command::Show { id } => verbs::show::run(&id, session).await,
+        Command::Verify(args) => verbs::verify::run(args, session).await,
+        Command::Restore(args) => verbs::restore::run(args, session).await,
+        Command::Get(args) => verbs::get::run(args, session).await,
+        Command::Inspect(args) => verbs::inspect::run(&args.file, session),
+        Command::Decrypt(args) => verbs::decrypt::run(args, session).await,
+        Command::Delete(args) => verbs::delete::run(args, session).await,
+        Command::Job(args) => verbs::job::run(args, session).await,
+        Command::Doctor => verbs::doctor::run(session).await,
+        Command::Config(Config::Show { origin }) => Ok(verbs::config::show(origin, session)),
+        Command::Version => Ok(verbs::version::run(session.out)),
+        Command::Completions { .. } => Ok(Exit::Done),
+    }
+}

@@ -1,1 +1,48 @@
-//! The use case Backup: `plan`, then `perform`. Never claims, renews, or writes SQL on `job`.
+//! The use case Backup: one stream from the source to every storage, read back before it counts, the manifest last.
+//!
+//! [`plan`] decides without side effects; [`perform`] carries it out under a lease. What it made enters the catalog in the
+//! transaction that ends the execution, which belongs to `queue`. Never claims, renews, or writes SQL on `job`.
+
+mod adopt;
+mod error;
+mod perform;
+mod plan;
+mod source;
+mod store;
+mod warnings;
+
+pub use self::{
+    error::BackupError,
+    perform::perform,
+    plan::{Format, Plan, plan},
+    source::{DatabaseSource, Sources, TreeSource},
+};
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    clock::Clock,
+    control::ControlDb,
+    crypto::Keyring,
+    storage::{Environment, Storage},
+};
+
+/// What a backup needs besides its request.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    pub environment: Environment,
+    /// The primary first.
+    pub storages: Vec<Storage>,
+    pub keyring: Keyring,
+    pub format: Format,
+    /// zstd's level, 1 to 19.
+    pub zstd_level: i32,
+    /// Compression threads besides the one that feeds them.
+    pub zstd_workers: u32,
+    /// A storage that finishes nothing for this long is dropped from the run.
+    pub stall_timeout: Duration,
+    pub sources: Sources,
+    /// For the executions and backups that came before.
+    pub history: ControlDb,
+    pub clock: Arc<dyn Clock>,
+}

@@ -8,6 +8,7 @@ mod artifact;
 mod copy;
 mod deletion;
 mod error;
+mod expected;
 mod manifest;
 mod object;
 pub mod rebuild;

@@ -64,6 +64,11 @@ impl ArtifactView {
         Manifest::parse_in(&self.folder, self.manifest.as_bytes())
     }
 
+    /// Of the compressed, not yet encrypted bytes, as people compare it.
+    pub fn sha256(&self) -> String {
+        hex::encode(self.payload_sha256)
+    }
+
     /// The copies worth reading.
     pub fn stored_copies(&self) -> impl Iterator<Item = &CopyView> {
         self.copies.iter().filter(|c| c.state == CopyState::Stored)

@@ -57,7 +57,7 @@ fn state_directory(system_is_usable: bool, env: &Env) -> PathBuf {
     own.unwrap_or_else(|| PathBuf::from(SYSTEM_STATE_DIRECTORY))
 }
 
-pub(super) fn postgres_url(text: &str) -> Option<Secret> {
+fn postgres_url(text: &str) -> Option<Secret> {
     let url = url::Url::parse(text).ok()?;
     matches!(url.scheme(), "postgres" | "postgresql").then(|| Secret::from(text))
 }

@@ -1,6 +1,7 @@
-//! The keys as text; what they mean is `crypto`'s affair.
+//! The keys as text, of a form that `crypto` takes; what they mean is its affair.
 
 use super::{reader::Reader, secret::Secret, settings};
+use crate::crypto::{KeyError, KeyMaterial};
 
 /// Keys for writing and for reading.
 #[derive(Clone, Debug)]
@@ -12,14 +13,19 @@ pub struct EncryptionSettings {
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> EncryptionSettings {
-    let key = reader.optional(settings::ENCRYPTION_KEY, |text| Some(Secret::from(text)));
-    let old_keys = reader.optional(settings::OLD_KEYS, |text| {
+    let key = reader.explained(settings::ENCRYPTION_KEY, usable);
+    let old_keys = reader.explained(settings::OLD_KEYS, |text| {
         // Not trimmed: a passphrase may begin or end with a space.
         let lines = text.lines().filter(|line| !line.is_empty());
-        Some(lines.map(Secret::from).collect())
+        lines.map(usable).collect::<Result<Vec<Secret>, KeyError>>()
     });
     EncryptionSettings {
         key,
         old_keys: old_keys.unwrap_or_default(),
     }
+}
+
+fn usable(text: &str) -> Result<Secret, KeyError> {
+    KeyMaterial::parse(text)?;
+    Ok(Secret::from(text))
 }

@@ -32,7 +32,7 @@ pub use self::{
     log::{LogFormat, LogSettings},
     pipeline::PipelineSettings,
     problem::{ConfigErrors, Problem},
-    protected::{ContainerSettings, ProtectedSettings, ToolSettings},
+    protected::{ProtectedSettings, ToolSettings},
     reader::{Effective, Origin},
     reference::reference,
     schedule::ScheduleSettings,
@@ -43,7 +43,10 @@ pub use self::{
     storage::{PlaceSettings, StorageSettings},
     worker::WorkerSettings,
 };
-pub use crate::kanbu::env::{BackupFormat, PgMode, SchedulerMode, StorageWord};
+pub use crate::{
+    kanbu::env::{BackupFormat, SchedulerMode, StorageWord},
+    pg::dump::PgMode,
+};
 
 /// Every setting of one process.
 #[derive(Clone, Debug)]

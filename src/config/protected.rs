@@ -2,12 +2,9 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use percent_encoding::percent_decode_str;
 use regex::Regex;
-use url::Url;
 
 use super::{
-    control::postgres_url,
     env::Env,
     reader::{Reader, absolute_path, parts},
     secret::Secret,
@@ -16,34 +13,28 @@ use super::{
 };
 use crate::{
     job::{Scope, Subject},
-    kanbu::env::{DEFAULT_DATABASE, PgMode},
+    kanbu::env::pg_mode,
+    pg::{cluster::Cluster, docker::ContainerChoice, dump::PgMode},
 };
 
 /// What is protected.
 #[derive(Clone, Debug)]
 pub struct ProtectedSettings {
-    /// Absent without a `DATABASE_URL`; then `database` and `user` hold.
+    /// `DATABASE_URL`, of a form that `pg` understands.
     pub url: Option<Secret>,
     /// Of the URL, else of `POSTGRES_DB`.
     pub database: String,
+    /// Of the URL, else of `POSTGRES_USER`.
     pub user: String,
     /// `database:<name>`.
     pub subject: Subject,
     pub mode: PgMode,
-    pub container: ContainerSettings,
+    /// Where docker mode finds the protected server.
+    pub container: ContainerChoice,
     pub tools: ToolSettings,
 }
 
-/// Where docker mode finds the protected server.
-#[derive(Clone, Debug)]
-pub struct ContainerSettings {
-    pub name: Option<String>,
-    /// Used when no container is named.
-    pub pattern: Regex,
-    pub socket: PathBuf,
-}
-
-/// Where PostgreSQL's programs are looked for.
+/// Where the client programs of the database are looked for.
 #[derive(Clone, Debug)]
 pub struct ToolSettings {
     /// Before all others.
@@ -64,14 +55,23 @@ impl ProtectedSettings {
 }
 
 pub(super) fn read(reader: &mut Reader<'_>, env: &Env) -> Option<ProtectedSettings> {
-    let url = reader.optional(settings::DATABASE_URL, postgres_url);
-    let mode = reader.value(settings::PG_MODE, PgMode::parse);
+    let known = reader.explained(settings::DATABASE_URL, |text| {
+        Cluster::from_url(text).map(|cluster| (Secret::from(text), cluster))
+    });
+    let (url, cluster) = known.unzip();
+    let mode = reader.value(settings::PG_MODE, pg_mode);
     let tools = reader.optional(settings::PG_TOOLS, directories);
     let container = container(reader);
-    let named = url.as_ref().map(|url| names(url.expose()));
-    let (of_url, user_of_url) = named.unzip();
-    let database = agreed(reader, settings::POSTGRES_DB, of_url);
-    let user = agreed(reader, settings::POSTGRES_USER, user_of_url);
+    let database = agreed(
+        reader,
+        settings::POSTGRES_DB,
+        cluster.as_ref().map(Cluster::database),
+    );
+    let user = agreed(
+        reader,
+        settings::POSTGRES_USER,
+        cluster.as_ref().map(Cluster::user),
+    );
     if mode == Some(PgMode::Direct) && url.is_none() && !reader.was_given(settings::DATABASE_URL) {
         reader.complain(
             settings::PG_MODE.name,
@@ -102,39 +102,24 @@ pub(super) fn read(reader: &mut Reader<'_>, env: &Env) -> Option<ProtectedSettin
     })
 }
 
-fn container(reader: &mut Reader<'_>) -> Option<ContainerSettings> {
+fn container(reader: &mut Reader<'_>) -> Option<ContainerChoice> {
     let name = reader.optional(settings::CONTAINER, |name| Some(name.to_owned()));
     let pattern = reader.value(settings::CONTAINER_PATTERN, |pattern| {
         Regex::new(pattern).ok()
     });
     let socket = reader.value(settings::DOCKER_SOCKET, absolute_path);
-    Some(ContainerSettings {
+    Some(ContainerChoice {
         name,
         pattern: pattern?,
         socket: socket?,
     })
 }
 
-/// Database and user as the URL says or leaves them to Kanbu's defaults.
-fn names(url: &str) -> (String, String) {
-    let decoded = |text: &str| match percent_decode_str(text).decode_utf8_lossy() {
-        name if name.is_empty() => DEFAULT_DATABASE.to_owned(),
-        name => name.into_owned(),
-    };
-    let Ok(url) = Url::parse(url) else {
-        return (decoded(""), decoded(""));
-    };
-    (
-        decoded(url.path().trim_start_matches('/')),
-        decoded(url.username()),
-    )
-}
-
 /// What the URL says, unless the variable beside it says otherwise; without a URL the variable holds.
 fn agreed(
     reader: &mut Reader<'_>,
     setting: &'static Setting,
-    of_url: Option<String>,
+    of_url: Option<&str>,
 ) -> Option<String> {
     let said = reader.value(setting, |name| Some(name.to_owned()))?;
     let Some(of_url) = of_url else {
@@ -147,7 +132,7 @@ fn agreed(
             "unset it: DATABASE_URL says all that is needed",
         );
     }
-    Some(of_url)
+    Some(of_url.to_owned())
 }
 
 pub(super) fn directories(text: &str) -> Option<Vec<PathBuf>> {

@@ -57,6 +57,9 @@ pub struct Effective {
 
 type Given = (Zeroizing<String>, Origin);
 
+/// Why a value can't be used, where its form doesn't say it.
+type Reason = Option<String>;
+
 pub(super) struct Reader<'a> {
     env: &'a Env,
     file: ConfigFile,
@@ -92,6 +95,25 @@ impl<'a> Reader<'a> {
         setting: &'static Setting,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
+        self.reasoned(setting, |text| parse(text).ok_or(None))
+    }
+
+    /// The same for a value that whoever understands it can explain. The reason must not repeat a secret.
+    pub(super) fn explained<T, E: std::error::Error>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        self.reasoned(setting, |text| {
+            parse(text).map_err(|error| Some(error.to_string()))
+        })
+    }
+
+    fn reasoned<T>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl FnOnce(&str) -> Result<T, Reason>,
+    ) -> Option<T> {
         let given = self.given(setting);
         self.take(setting, given, parse)
     }
@@ -116,7 +138,7 @@ impl<'a> Reader<'a> {
         let given = self
             .given(setting)
             .unwrap_or((Zeroizing::new(default), Origin::Default));
-        self.take(setting, Some(given), parse)
+        self.take(setting, Some(given), |text| parse(text).ok_or(None))
     }
 
     /// A whole number within the bounds of the setting's form.
@@ -163,30 +185,36 @@ impl<'a> Reader<'a> {
         &mut self,
         setting: &'static Setting,
         given: Option<Given>,
-        parse: impl FnOnce(&str) -> Option<T>,
+        parse: impl FnOnce(&str) -> Result<T, Reason>,
     ) -> Option<T> {
-        let (text, origin) = match given {
-            Some((text, origin)) => (Some(text), origin),
-            None => (None, Origin::Unset),
+        let Some((text, origin)) = given else {
+            self.show(setting, None, Origin::Unset);
+            return None;
         };
-        let value = text.as_ref().and_then(|text| parse(text));
-        if let (Some(text), None) = (&text, &value) {
-            let is = match setting.secrecy {
-                Secrecy::Open => format!("is {:?}", text.as_str()),
-                Secrecy::Secret | Secrecy::SecretUrl => "has a value of another form".to_owned(),
-            };
-            self.problems.push(Problem {
-                name: setting.name.to_owned(),
-                sentence: format!("{is}; expected {}", setting.form),
-                hint: Some(setting.meaning.to_owned()),
-            });
-        }
+        let value = parse(&text);
+        self.show(setting, Some(shown(setting, &text)), origin);
+        let reason = match value {
+            Ok(value) => return Some(value),
+            Err(reason) => reason.unwrap_or_else(|| format!("expected {}", setting.form)),
+        };
+        let is = match setting.secrecy {
+            Secrecy::Open => format!("is {:?}", text.as_str()),
+            Secrecy::Secret | Secrecy::SecretUrl => "has a value that can't be used".to_owned(),
+        };
+        self.problems.push(Problem {
+            name: setting.name.to_owned(),
+            sentence: format!("{is}; {reason}"),
+            hint: Some(setting.meaning.to_owned()),
+        });
+        None
+    }
+
+    fn show(&mut self, setting: &'static Setting, shown: Option<String>, origin: Origin) {
         self.effective.push(Effective {
             setting,
-            shown: text.map(|text| shown(setting, &text)),
+            shown,
             origin,
         });
-        value
     }
 
     /// The text of the strongest origin. An empty text counts as none: compose files pass unset variables so.
@@ -209,11 +237,11 @@ impl<'a> Reader<'a> {
             }
             (Some(text), None) => Some((text, Origin::Environment)),
             (None, Some(path)) => self.secret_file(&setting.file_name(), &path),
-            (None, None) => self.from_config_file(setting),
+            (None, None) => self.in_config_file(setting),
         }
     }
 
-    fn from_config_file(&mut self, setting: &'static Setting) -> Option<Given> {
+    fn in_config_file(&mut self, setting: &'static Setting) -> Option<Given> {
         let text = self.file.take(setting);
         let path = if setting.is_secret() {
             self.file.take_secret_file(setting)

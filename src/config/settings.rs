@@ -42,7 +42,7 @@ settings! {
 
     DATABASE_URL: kanbu::DATABASE_URL, Some("database.url"), POSTGRES_URL, Fallback::None, SecretUrl,
         "The database to protect.";
-    PG_MODE: kanbu::BACKUP_PG_MODE, Some("database.mode"), Form::Words(kanbu::PgMode::WORDS),
+    PG_MODE: kanbu::BACKUP_PG_MODE, Some("database.mode"), Form::Words(kanbu::PG_MODES),
         Fallback::Text(kanbu::DEFAULT_PG_MODE), Open,
         "How the protected server is reached; auto is direct when there is a `DATABASE_URL`, else docker.";
     PG_TOOLS: "KANBU_BACKUP_PG_TOOLS", Some("database.tools"), ADDRESSES, Fallback::None, Open,
@@ -114,12 +114,15 @@ settings! {
     CONCURRENCY: "KANBU_BACKUP_WORKER_CONCURRENCY", Some("worker.concurrency"),
         Form::List { of: "kind=1 to 64", separator: ',' }, Fallback::None, Open,
         "Jobs of a kind that this worker executes at once, for instance backup=2,verify=1; 1 unless said.";
-    LEASE: "KANBU_BACKUP_LEASE_SECONDS", Some("worker.lease_seconds"), Form::Whole { from: 10, to: 3600 },
+    LEASE: "KANBU_BACKUP_LEASE_SECONDS", Some("worker.lease_seconds"), Form::Whole { from: 2, to: 3600 },
         Fallback::Text("60"), Open,
         "Length of a lease: how long a dead worker's job waits for the next one.";
     GRACE: "KANBU_BACKUP_GRACE_SECONDS", Some("worker.grace_seconds"), Form::Whole { from: 0, to: 3600 },
         Fallback::Text("25"), Open,
         "What running jobs may still take at shutdown before they are handed back.";
+    SWEEP_AFTER: "KANBU_BACKUP_SWEEP_AFTER_SECONDS", Some("worker.sweep_after_seconds"),
+        Form::Whole { from: 60, to: 31_536_000 }, Fallback::Text("86400"), Open,
+        "Age at which what a dead execution left on a storage is removed; longer than any lease and any difference of clocks.";
 
     TIMEZONE: kanbu::BACKUP_CRON_TIMEZONE, Some("schedule.timezone"),
         Form::Said("a zone of the IANA database, like Europe/Amsterdam"), Fallback::Text(kanbu::DEFAULT_TIMEZONE), Open,

@@ -20,6 +20,8 @@ pub struct WorkerSettings {
     pub lease: Duration,
     /// For running jobs at shutdown.
     pub grace: Duration,
+    /// Age at which what no backup came of is removed from the storages.
+    pub sweep_after: Duration,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
@@ -34,6 +36,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
     });
     let lease = reader.whole(settings::LEASE);
     let grace = reader.whole(settings::GRACE);
+    let sweep_after = reader.whole(settings::SWEEP_AFTER);
     let mut slots: BTreeMap<Kind, usize> = kinds?.into_iter().map(|kind| (kind, 1)).collect();
     for (kind, count) in concurrency.unwrap_or_default() {
         if let Some(slot) = slots.get_mut(&kind) {
@@ -50,6 +53,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
         slots,
         lease: Duration::from_secs(lease?),
         grace: Duration::from_secs(grace?),
+        sweep_after: Duration::from_secs(sweep_after?),
     })
 }
 

@@ -87,9 +87,20 @@ impl Classified for ControlError {
             Self::SameDatabase { .. } => "a restore would replace the running queue: create a database `kanbu_backup` and name it in \
                  KANBU_BACKUP_DATABASE_URL"
                 .into(),
+            Self::Query { source } if lost_its_statement(source) => "a pooler that doesn't keep prepared statements is in between: use PgBouncer 1.21 or later with \
+                 max_prepared_statements above 0, or a direct address"
+                .into(),
             Self::Query { .. } | Self::Slow { .. } | Self::Migration { .. } => return None,
         })
     }
+}
+
+/// A statement was prepared on one connection of a pooler and looked for, or prepared again, on another one.
+fn lost_its_statement(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    matches!(error.code().as_deref(), Some("26000" | "42P05"))
 }
 
 /// Whether what the database said may go away by itself.

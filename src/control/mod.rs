@@ -8,6 +8,7 @@
 pub mod embedded;
 mod error;
 mod identity;
+mod keyring;
 mod migrate;
 
 use std::{fmt, time::Duration};
@@ -45,7 +46,8 @@ const CONTROL: &str = "control database";
 pub struct ControlConfig {
     /// Where jobs are read and written. Holds a password.
     pub url: String,
-    /// A direct address, if `url` leads through a pooler in transaction mode. Migrations and LISTEN use it.
+    /// A direct address, if `url` leads through a pooler in transaction mode; migrations and LISTEN use it. The pooler
+    /// must keep prepared statements (PgBouncer 1.21 or later, `max_prepared_statements` above 0).
     pub listen_url: Option<String>,
     /// Who connects, for `pg_stat_activity`: `worker`, `cron`, `cli`.
     pub role: String,
@@ -203,9 +205,10 @@ fn with_statement_timeout(options: PgConnectOptions) -> PgConnectOptions {
     options.options([("statement_timeout", format!("{limit}ms"))])
 }
 
-/// A pooler in transaction mode knows neither named statements nor start-up options; there [`within`] alone sets limits.
+/// A pooler in transaction mode takes no start-up options; there [`within`] alone sets limits. The statement cache stays
+/// on: sqlx names its statements even without one, so the pooler has to know them in any case.
 fn through_pooler(options: PgConnectOptions) -> PgConnectOptions {
-    options.statement_cache_capacity(0).extra_float_digits(None)
+    options.extra_float_digits(None)
 }
 
 fn name(role: &str, purpose: &str) -> String {

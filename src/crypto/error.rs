@@ -252,3 +252,71 @@ impl Classified for EnvelopeError {
         Some(Cow::Borrowed(text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the format documents say of an error: its name and code in a row of a table.
+    fn row(error: &EnvelopeError) -> String {
+        format!("| `{}` | `{}` |", error.name(), error.code())
+    }
+
+    #[test]
+    fn the_format_documents_list_every_refusal_under_its_name_and_code() {
+        let v2 = include_str!("../../docs/formats/envelope-v2.md");
+        for error in [
+            EnvelopeError::NotKbk2,
+            EnvelopeError::UnsupportedVersion { major: 3, minor: 0 },
+            EnvelopeError::UnsupportedSuite(2),
+            EnvelopeError::ChunkSize(15),
+            EnvelopeError::UnknownFlags(1),
+            EnvelopeError::bad_header("flaw"),
+            EnvelopeError::KdfCost {
+                slot: 0,
+                iterations: 1,
+            },
+            EnvelopeError::KeyMaterial(KeyError::Empty),
+            EnvelopeError::NoMatchingKey {
+                in_file: Vec::new(),
+            },
+            EnvelopeError::SlotAuth,
+            EnvelopeError::Commitment,
+            EnvelopeError::HeaderAuth,
+            EnvelopeError::SidecarInvalid { bytes: 1 },
+            EnvelopeError::SidecarMismatch,
+            EnvelopeError::HeaderRollback {
+                found: 1,
+                expected: 2,
+            },
+            EnvelopeError::Metadata("flaw"),
+            EnvelopeError::Truncated("here"),
+            EnvelopeError::TrailingData { chunk: 0 },
+            EnvelopeError::EmptyFinalChunk { chunk: 1 },
+            EnvelopeError::ChunkAuth { chunk: 0 },
+            EnvelopeError::TooLarge,
+            EnvelopeError::ManifestSeal,
+            EnvelopeError::LengthMismatch {
+                what: "the file",
+                expected: 1,
+                found: 2,
+            },
+            EnvelopeError::DigestMismatch {
+                expected: String::new(),
+                found: String::new(),
+            },
+        ] {
+            assert!(v2.contains(&row(&error)), "no row {}", row(&error));
+        }
+        let v1 = include_str!("../../docs/formats/envelope-v1.md");
+        for error in [
+            EnvelopeError::LegacyTooShort { bytes: 1 },
+            EnvelopeError::LegacyTooLarge,
+            EnvelopeError::LegacyAuth,
+            EnvelopeError::SourceChanged,
+            EnvelopeError::NoKey,
+        ] {
+            assert!(v1.contains(&row(&error)), "no row {}", row(&error));
+        }
+    }
+}

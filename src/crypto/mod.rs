@@ -34,3 +34,6 @@ pub use self::{
     sidecar::{NewSlot, SidecarUse, rewrap},
     slot::SlotKind,
 };
+
+#[cfg(test)]
+mod tests;

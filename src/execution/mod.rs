@@ -6,9 +6,11 @@ mod lease;
 mod outcome;
 mod progress;
 pub mod store;
+mod watch;
 
 pub use self::{
     lease::{Lease, LeaseLost, LeaseSeat, Recheck, Stop},
     outcome::{Effects, Outcome, Warning},
     progress::{Phase, Progress},
+    watch::Total,
 };

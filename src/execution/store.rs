@@ -87,6 +87,14 @@ pub async fn earlier_executions(
     Ok(ids.into_iter().map(ExecutionId::from).collect())
 }
 
+/// The executions that somebody may still be working on.
+pub async fn open(db: &ControlDb) -> Result<Vec<ExecutionId>, ControlError> {
+    let ids = sqlx::query_scalar!("select id from kanbu_backup.execution where ended_at is null")
+        .fetch_all(db.pool())
+        .await?;
+    Ok(ids.into_iter().map(ExecutionId::from).collect())
+}
+
 /// Which of these executions nobody holds any more: closed, or unknown. What runs in their name is to be ended.
 pub async fn ended(
     db: &ControlDb,

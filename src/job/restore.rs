@@ -16,6 +16,9 @@ pub struct Restore {
     /// Read this storage's copy; otherwise the first good one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<String>,
+    /// Leave owners and grants out, for a target that lacks the roles.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_owner: bool,
 }
 
 /// Where a backup is restored to. A database backup goes into a database, a source archive into a directory.

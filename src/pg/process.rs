@@ -271,7 +271,7 @@ mod tests {
     use crate::fault::Classified;
 
     /// Far longer than any of these may take.
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     fn shell(script: &str) -> Program {
         Program::new("/bin/sh").arg("-c").arg(script)

@@ -46,6 +46,23 @@ pub async fn create_database(
     Ok(differences)
 }
 
+/// Refuses a name that is taken, before anything is begun. Only [`create_database`] decides.
+pub async fn require_absent(cluster: &Cluster, name: &str) -> Result<(), PgError> {
+    let mut connection = cluster.connect(Some(maintenance(cluster, name))).await?;
+    let is_taken: bool =
+        sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+            .bind(name)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(PgError::query("whether the database exists"))?;
+    close(connection).await;
+    if is_taken {
+        let database = name.to_owned();
+        return Err(PgError::DatabaseExists { database });
+    }
+    Ok(())
+}
+
 /// Gives a filled database its owner and settings. Before it is filled they could hinder the load: a database may be
 /// read-only by its settings.
 pub async fn give_properties(

@@ -38,6 +38,19 @@ pub struct Expected {
     pub minimum_generation: Option<u32>,
 }
 
+impl Expected {
+    /// Bytes that are compared with what was written and not opened: the read-back of a fresh copy.
+    pub fn opaque(stored_bytes: u64, stored_sha256: [u8; 32]) -> Self {
+        Self {
+            stored_bytes: Some(stored_bytes),
+            stored_sha256: Some(stored_sha256),
+            compression: Some(Compression::None),
+            sealed: Sealed::None,
+            ..Self::default()
+        }
+    }
+}
+
 /// An object that was read to its end, and whose bytes were right as far as could be told.
 #[derive(Debug)]
 pub struct Read {

@@ -139,7 +139,11 @@ async fn run(
     stop.cancel();
     let streamed = stream.end().await;
 
-    match decide(streamed, &landings, &cancel, gate).await {
+    let decided = match whole(streamed, &landings, &cancel) {
+        Ok(streamed) => ask(&cancel, gate).await.map(|()| streamed),
+        Err(failure) => Err(failure),
+    };
+    match decided {
         Ok(streamed) => {
             let size = streamed.stored.bytes;
             let ends = join_all(landings.into_iter().map(|l| l.commit(size, limits))).await;
@@ -210,28 +214,31 @@ impl Landing {
     }
 }
 
-/// The commit gate: whether what has arrived may become visible.
-async fn decide(
+/// Whether everything has come through, to one storage at least.
+fn whole(
     streamed: Result<Streamed, Halt>,
     landings: &[Landing],
     cancel: &CancellationToken,
-    gate: Gate,
 ) -> Result<Streamed, Failure> {
     // A source that was killed on the same order fails too; the order is the cause.
     if cancel.is_cancelled() {
         return Err(Failure::cancelled());
     }
-    let streamed = match streamed {
-        Ok(streamed) if landings.iter().any(|landing| landing.arrived.is_ok()) => streamed,
+    match streamed {
+        Ok(streamed) if landings.iter().any(|landing| landing.arrived.is_ok()) => Ok(streamed),
         Ok(_) | Err(Halt::Gone | Halt::Stopped) => {
-            return Err(none_left(landings.iter().filter_map(Landing::loss)));
+            Err(none_left(landings.iter().filter_map(Landing::loss)))
         }
-        Err(Halt::Failed(failure)) => return Err(failure),
-    };
+        Err(Halt::Failed(failure)) => Err(failure),
+    }
+}
+
+/// The commit gate: whether what has arrived may become visible.
+async fn ask(cancel: &CancellationToken, gate: Gate) -> Result<(), Failure> {
     tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Failure::cancelled()),
-        open = gate() => open.map(|()| streamed),
+        open = gate() => open,
     }
 }
 

@@ -2,15 +2,20 @@
 //! SQL function that every language calls; here its parameters get their types.
 
 use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
-use super::{Origin, QueueError};
+use super::{
+    Origin, QueueError,
+    backoff::{ANSWER_WITHIN, ask},
+};
 use crate::{
+    control::ControlDb,
     id::JobId,
     job::{Job, PAYLOAD_VERSION},
 };
 
-/// The dedupe key of requests: one open job of a kind and subject, however many people ask for it.
+/// The dedupe key of backup requests: one open backup of a subject, however many people ask for it.
 const REQUEST: &str = "request";
 
 /// A job that is about to be enqueued.
@@ -48,11 +53,22 @@ impl NewJob {
         }
     }
 
-    /// Not another one while such a job of the same subject is open.
+    /// Not another one while the same is open. One backup of a subject is as good as another; of every other kind only
+    /// the same request is the same.
     #[must_use]
     pub fn unless_open(self) -> Self {
+        let key = match &self.job {
+            Job::Backup(_) => REQUEST.to_owned(),
+            Job::Restore(_) | Job::Prune(_) | Job::Verify(_) | Job::Notify(_) => {
+                let payload = self.job.payload().to_string();
+                format!(
+                    "{REQUEST}:{}",
+                    hex::encode(Sha256::digest(payload.as_bytes()))
+                )
+            }
+        };
         Self {
-            dedupe_key: Some(REQUEST.to_owned()),
+            dedupe_key: Some(key),
             ..self
         }
     }
@@ -72,6 +88,14 @@ impl Enqueued {
             Self::New(job) | Self::AlreadyOpen(job) => job,
         }
     }
+}
+
+/// Enqueues in a transaction of its own.
+pub async fn submit(db: &ControlDb, new: &NewJob) -> Result<Enqueued, QueueError> {
+    ask(db.pool(), ANSWER_WITHIN, async |conn| {
+        enqueue(conn, new).await
+    })
+    .await
 }
 
 /// Enqueues within the caller's transaction; workers hear of it at its commit.

@@ -33,7 +33,7 @@ pub use self::{
     claim::{Claim, Claimed, claim, recover},
     control::{Cancelled, Retried, cancel, limit_running, pause, resume, retry},
     crew::{Crew, Handler},
-    enqueue::{Enqueued, NewJob, enqueue},
+    enqueue::{Enqueued, NewJob, enqueue, submit},
     error::QueueError,
     finish::{Answer, Close, Ending, finish_many, publish},
     follow::follow,

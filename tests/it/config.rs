@@ -397,6 +397,34 @@ fn variables_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn every_form_of_url_that_the_client_tools_know_is_taken() {
+    let config = load(&[(
+        "DATABASE_URL",
+        "postgres://ann:p%40ss@/wiki?host=/run/postgresql",
+    )])
+    .unwrap();
+    assert_eq!(
+        (
+            config.protected.database.as_str(),
+            config.protected.user.as_str()
+        ),
+        ("wiki", "ann")
+    );
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_refused_without_being_shown() {
+    let long = "hunter2".repeat(200);
+    for name in ["BACKUP_ENCRYPTION_KEY", "KANBU_BACKUP_OLD_ENCRYPTION_KEYS"] {
+        let told = problems(&[(name, &long)]);
+        assert!(
+            told[0].starts_with(name) && told[0].contains("1400") && !told[0].contains("hunter2"),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
 fn without_a_database_url_the_container_variables_name_the_database() {
     let config = load(&[("POSTGRES_DB", "wiki"), ("POSTGRES_USER", "bob")]).unwrap();
     assert_eq!(config.protected.subject.to_string(), "database:wiki");

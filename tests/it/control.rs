@@ -1,17 +1,279 @@
-//! The control database.
+//! The control database: its schema, its limits, and that it is never the one to be backed up.
 
-use kanbu_backup::testing;
+use std::{fs, time::Duration};
 
-#[tokio::test]
-async fn a_migrated_control_database_is_there_for_every_test() {
-    let (_first_database, first) = testing::control_db().await;
-    let (_second_database, second) = testing::control_db().await;
-    let ours = first.identity().await.unwrap();
-    assert!(ours.is(&first.identity().await.unwrap()));
-    assert!(!ours.is(&second.identity().await.unwrap()));
-    let applied: i64 = sqlx::query_scalar("select count(*) from kanbu_backup.migration")
-        .fetch_one(second.pool())
+use kanbu_backup::{
+    control::{ControlConfig, ControlDb, ControlError, refuse_if_protected, within},
+    fault::{Classified, Failure, Fault},
+    pg::process::{Child, Program},
+    testing::{ScratchDirectory, TestDatabase, TestServer, control_db},
+};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+async fn connect(url: &str) -> ControlDb {
+    let config = ControlConfig::new(url, "test");
+    ControlDb::connect(&config).await.unwrap()
+}
+
+async fn empty_db() -> (TestDatabase, ControlDb) {
+    let database = TestServer::shared().await.database("control").await;
+    let db = connect(&database.url).await;
+    (database, db)
+}
+
+async fn run(db: &ControlDb, sql: String) {
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(db.pool())
         .await
         .unwrap();
-    assert!(applied >= 1);
+}
+
+async fn text(db: &ControlDb, sql: &'static str) -> String {
+    sqlx::query_scalar(sql).fetch_one(db.pool()).await.unwrap()
+}
+
+async fn applied(db: &ControlDb) -> Vec<(i64, bool)> {
+    sqlx::query_as("select version, success from kanbu_backup.migration order by version")
+        .fetch_all(db.pool())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn migrating_twice_changes_nothing() {
+    let (_database, db) = empty_db().await;
+    db.migrate().await.unwrap();
+    let once = applied(&db).await;
+    assert_eq!(once.first(), Some(&(1, true)));
+    db.migrate().await.unwrap();
+    assert_eq!(applied(&db).await, once);
+}
+
+#[tokio::test]
+#[ignore = "not a test: a process that another test starts five times"]
+async fn migrating_process() {
+    let Ok(url) = fs::read_to_string("url") else {
+        return;
+    };
+    connect(&url).await.migrate().await.unwrap();
+}
+
+/// Waits until so many connections to the database wait for a lock.
+async fn wait_for_waiting(db: &ControlDb, wanted: i64) {
+    let count = "select count(*) from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock'";
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        let waiting: i64 = sqlx::query_scalar(count)
+            .fetch_one(db.pool())
+            .await
+            .unwrap();
+        if waiting == wanted {
+            return;
+        }
+        ticks.tick().await;
+    }
+}
+
+#[tokio::test]
+async fn five_processes_may_migrate_at_once() {
+    let (database, db) = empty_db().await;
+    let directory = ScratchDirectory::new();
+    fs::write(directory.path().join("url"), &database.url).unwrap();
+    let start = |_| -> Child {
+        Program::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "control::migrating_process"])
+            .directory(directory.path())
+            .without_stdout()
+            .spawn()
+            .unwrap()
+    };
+    // All of them meet: none gets further than the schema before this transaction ends.
+    let mut gate = db.pool().begin().await.unwrap();
+    let create = "create schema kanbu_backup";
+    sqlx::query(create).execute(&mut *gate).await.unwrap();
+    let processes: Vec<Child> = (0..5).map(start).collect();
+    wait_for_waiting(&db, 5).await;
+    gate.rollback().await.unwrap();
+    for process in &processes {
+        process.success().await.unwrap();
+    }
+    let steps = applied(&db).await;
+    assert!(!steps.is_empty() && steps.iter().all(|(_, success)| *success));
+    db.migrate().await.unwrap();
+    assert_eq!(applied(&db).await, steps);
+}
+
+#[tokio::test]
+async fn a_schema_that_is_newer_than_the_binary_is_refused() {
+    let (_database, db) = control_db().await;
+    let newer =
+        "insert into kanbu_backup.migration values (9999, 'of tomorrow', now(), true, '', 0)";
+    run(&db, newer.into()).await;
+    let error = db.migrate().await.unwrap_err();
+    assert_eq!(error.code(), "control.newer_schema");
+    assert!(error.to_string().contains("schema version 9999"), "{error}");
+    // The lock was given back with the connection, or this would wait for it in vain.
+    assert_eq!(db.migrate().await.unwrap_err().code(), error.code());
+}
+
+#[tokio::test]
+async fn a_migration_that_was_changed_after_its_release_is_refused() {
+    let (_database, db) = control_db().await;
+    let changed = r"update kanbu_backup.migration set checksum = '\x00' where version = 1";
+    run(&db, changed.into()).await;
+    let error = db.migrate().await.unwrap_err();
+    assert_eq!(error.code(), "control.other_migration");
+    assert_eq!(error.fault(), Fault::Permanent);
+}
+
+#[tokio::test]
+async fn the_search_path_of_the_database_does_not_matter() {
+    let (database, db) = empty_db().await;
+    let name = &database.name;
+    run(
+        &db,
+        format!("create schema trap; alter database {name} set search_path = trap"),
+    )
+    .await;
+    let db = connect(&database.url).await;
+    assert_eq!(text(&db, "show search_path").await, "trap");
+    db.migrate().await.unwrap();
+    let elsewhere =
+        "select count(*)::text from pg_class c join pg_namespace n on n.oid = relnamespace
+                     where nspname in ('trap', 'public')";
+    assert_eq!(text(&db, elsewhere).await, "0");
+}
+
+#[tokio::test]
+async fn a_control_database_that_is_the_protected_one_is_refused() {
+    let (database, db) = control_db().await;
+    for address in ["127.0.0.1", "localhost"] {
+        let protected = database.url.replace("127.0.0.1", address);
+        let error = refuse_if_protected(&db, &protected).await.unwrap_err();
+        assert!(matches!(&error, ControlError::SameDatabase { name } if *name == database.name));
+        assert!(error.hint().unwrap().contains("KANBU_BACKUP_DATABASE_URL"));
+    }
+    let neighbour = TestServer::shared().await.database("protected").await;
+    refuse_if_protected(&db, &neighbour.url).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_same_database_is_recognised_without_the_right_to_ask_for_the_cluster() {
+    let (database, db) = empty_db().await;
+    let role = format!("plain_{}", database.name);
+    run(
+        &db,
+        format!(
+            "revoke execute on function pg_control_system() from public;
+             create role {role} login password 'plain'"
+        ),
+    )
+    .await;
+    let mut url = url::Url::parse(&database.url).unwrap();
+    url.set_username(&role).unwrap();
+    url.set_password(Some("plain")).unwrap();
+    let plain = connect(url.as_str()).await;
+    assert_eq!(plain.identity().await.unwrap().system_identifier, None);
+    assert!(db.identity().await.unwrap().system_identifier.is_some());
+    let error = refuse_if_protected(&plain, &database.url)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "control.same_database");
+
+    plain.close().await;
+    run(&db, format!("drop role {role}")).await;
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_named_without_its_password() {
+    let config = ControlConfig::new("postgres://me:hunter2@127.0.0.1:1/kanbu_backup", "test");
+    let failure = Failure::from(ControlDb::connect(&config).await.unwrap_err());
+    assert_eq!(failure.code, "control.unreachable");
+    assert_eq!(failure.fault, Fault::Transient);
+    assert!(
+        failure.message.contains("127.0.0.1:1/kanbu_backup"),
+        "{failure}"
+    );
+    let broken = ControlConfig::new("postgres://me:hunter2@[::1/kanbu_backup", "test");
+    let address = Failure::from(ControlDb::connect(&broken).await.unwrap_err());
+    assert_eq!(address.code, "control.address");
+    for shown in [failure.message, address.message, format!("{config:?}")] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_no_passing_trouble() {
+    let (database, _db) = empty_db().await;
+    let wrong = database.url.replacen("kanbu_backup:", "kanbu_backup:x", 1);
+    let error = ControlDb::connect(&ControlConfig::new(wrong, "test")).await;
+    assert_eq!(error.unwrap_err().fault(), Fault::Permanent);
+}
+
+#[tokio::test]
+async fn connections_have_a_limit_and_a_name() {
+    let (_database, db) = empty_db().await;
+    assert_eq!(text(&db, "show statement_timeout").await, "5s");
+    assert_eq!(
+        text(&db, "show application_name").await,
+        "kanbu_backup/test work"
+    );
+}
+
+#[tokio::test]
+async fn a_pooler_is_sent_no_start_up_options() {
+    let (database, _db) = empty_db().await;
+    let config = ControlConfig {
+        listen_url: Some(database.url.clone()),
+        ..ControlConfig::new(&database.url, "test")
+    };
+    let db = ControlDb::connect(&config).await.unwrap();
+    assert_eq!(text(&db, "show statement_timeout").await, "0");
+    assert_eq!(text(&db, "show extra_float_digits").await, "1");
+}
+
+#[tokio::test]
+async fn a_pooler_that_loses_statements_is_named_in_the_hint() {
+    let (_database, db) = empty_db().await;
+    let lost = sqlx::raw_sql("execute prepared_elsewhere").execute(db.pool());
+    let error = ControlError::from(lost.await.unwrap_err());
+    assert!(error.hint().unwrap().contains("max_prepared_statements"));
+}
+
+fn nap(connection: &mut PgConnection) -> futures::future::BoxFuture<'_, Result<(), ControlError>> {
+    Box::pin(async move {
+        sqlx::query("select pg_sleep(600)")
+            .execute(connection)
+            .await?;
+        Ok(())
+    })
+}
+
+#[tokio::test]
+async fn connections_that_do_not_answer_make_room_for_others() {
+    let (_database, db) = empty_db().await;
+    for _ in 0..4 {
+        let slow = within(db.renewals(), Duration::from_millis(100), nap).await;
+        assert_eq!(slow.unwrap_err().code(), "control.slow");
+    }
+    let quick: Result<(), ControlError> =
+        within(db.renewals(), Duration::from_secs(30), |connection| {
+            Box::pin(async move {
+                sqlx::query("select 1").execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await;
+    quick.unwrap();
+}
+
+#[tokio::test]
+async fn a_listener_hears_what_others_notify() {
+    let (_database, db) = empty_db().await;
+    let mut listener = db.listener().await.unwrap();
+    listener.listen("kanbu_backup_job").await.unwrap();
+    run(&db, "select pg_notify('kanbu_backup_job', 'backup')".into()).await;
+    let heard = tokio::time::timeout(Duration::from_secs(30), listener.recv()).await;
+    assert_eq!(heard.unwrap().unwrap().payload(), "backup");
 }

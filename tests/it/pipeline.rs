@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    /// A run with short patience to the storages given.
+    /// A run to the storages given, more patient than the machine can be slow.
     async fn write(
         &self,
         source: Feed,
@@ -101,10 +101,7 @@ impl World {
         let recipe = Recipe {
             compression,
             seal: self.seal(sealed),
-            limits: Limits {
-                stall_timeout: std::time::Duration::from_millis(400),
-                ..Limits::default()
-            },
+            limits: Limits::default(),
         };
         write(source, recipe, self.targets(sealed, storages), watch).await
     }

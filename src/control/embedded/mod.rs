@@ -72,13 +72,13 @@ impl ServerOptions {
         self
     }
 
-    /// Speed over safety: nothing is flushed to disk, and the end of the owner ends it at once. For tests.
+    /// Speed over safety: nothing is flushed to disk (what is committed survives processes, but not the host), and the end
+    /// of the owner ends it at once. For tests.
     #[must_use]
     pub fn throwaway(mut self) -> Self {
         self.throwaway = true;
         self.setting("fsync", "off")
             .setting("full_page_writes", "off")
-            .setting("synchronous_commit", "off")
     }
 
     /// How long a server whose owner has died may take to end before the start is given up.

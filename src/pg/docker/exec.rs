@@ -47,6 +47,13 @@ impl fmt::Debug for Exec {
     }
 }
 
+impl Exec {
+    /// Closes the connection, and gives the id by which the command is known on.
+    pub(in crate::pg) fn close(self) -> String {
+        self.id
+    }
+}
+
 /// A command that has ended.
 #[derive(Debug)]
 pub(super) struct Done {

@@ -123,11 +123,14 @@ impl Running {
     async fn stop(self) {
         let Self {
             container,
-            exec: Exec { id, .. },
+            exec,
             execution,
             ..
         } = self;
-        if let Err(error) = container.end(&id, execution).await {
+        // RACE: the engine handles the ends of a container's commands in turn, and that of one whose output waits for its
+        // reader not before all is read. So the stream is closed first, or the end of the killing command is never seen.
+        let exec_id = exec.close();
+        if let Err(error) = container.end(&exec_id, execution).await {
             tracing::warn!(
                 %error,
                 container.name = container.name(),

@@ -1,0 +1,75 @@
+//! Where a restore goes.
+
+use std::{fmt, path::PathBuf};
+
+use serde::Serialize;
+
+use super::RestoreError;
+use crate::{
+    catalog::Content,
+    job::RestoreInto,
+    pg::{cluster::Cluster, tools::Toolset},
+};
+
+/// The server on which new databases are made.
+#[derive(Clone, Debug)]
+pub struct DatabaseTarget {
+    pub cluster: Cluster,
+    pub toolsets: Vec<Toolset>,
+}
+
+/// Something that doesn't exist yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Destination {
+    Database { name: String, no_owner: bool },
+    Directory { path: PathBuf },
+}
+
+/// PostgreSQL cuts longer names silently; two restores could then meet in one database.
+const MAX_DATABASE_NAME_BYTES: usize = 63;
+
+impl Destination {
+    /// The destination a job asks for.
+    pub fn of(into: &RestoreInto, no_owner: bool) -> Self {
+        match into {
+            RestoreInto::Database { name } => Self::Database {
+                name: name.clone(),
+                no_owner,
+            },
+            RestoreInto::Directory { path } => Self::Directory { path: path.clone() },
+        }
+    }
+
+    /// Whether this can take `content`, before anything is read.
+    pub(super) fn require_fit(&self, content: Content) -> Result<(), RestoreError> {
+        match (self, content) {
+            (Self::Database { name, .. }, Content::PgDumpCustom | Content::Sql) => usable(name),
+            (Self::Directory { path }, Content::Tar) if path.is_absolute() => Ok(()),
+            (Self::Directory { path }, Content::Tar) => {
+                Err(RestoreError::RelativePath(path.clone()))
+            }
+            (Self::Database { .. }, Content::Tar) => Err(RestoreError::ArchiveIntoDatabase),
+            (Self::Directory { .. }, _) => Err(RestoreError::DumpIntoDirectory),
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database { name, .. } => write!(f, "database {name}"),
+            Self::Directory { path } => write!(f, "directory {}", path.display()),
+        }
+    }
+}
+
+fn usable(name: &str) -> Result<(), RestoreError> {
+    let good =
+        (1..=MAX_DATABASE_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
+    if good {
+        Ok(())
+    } else {
+        Err(RestoreError::BadDatabaseName(name.to_owned()))
+    }
+}

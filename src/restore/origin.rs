@@ -1,0 +1,140 @@
+//! The bytes a restore reads, and what must be true of them.
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use super::RestoreError;
+use crate::{
+    catalog::{self, Content, Manifest},
+    control::ControlDb,
+    crypto::{self, HEADER_BYTES},
+    execution::Total,
+    fault::Failure,
+    id::ArtifactId,
+    pg::facts::Facts,
+    pipeline::{Expected, Input},
+    storage::Storage,
+};
+
+/// One copy of a backup, or a file that somebody brought.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub input: Input,
+    pub expected: Expected,
+    pub content: Content,
+    /// The server and database that were dumped, where the manifest tells.
+    pub server: Option<Facts>,
+}
+
+impl Origin {
+    /// The first good copy of a listed backup, on `storage` if one is named.
+    pub async fn of_artifact(
+        id: ArtifactId,
+        wanted: Option<&str>,
+        storages: &[Storage],
+        catalog: &ControlDb,
+    ) -> Result<Self, Failure> {
+        let artifact = catalog::get(catalog, id)
+            .await?
+            .ok_or(RestoreError::NotFound(id))?;
+        let no_copy = || RestoreError::NoCopy {
+            artifact: id,
+            storage: wanted.map(str::to_owned),
+        };
+        let storage = artifact
+            .stored_copies()
+            .map(|copy| copy.storage.as_str())
+            .filter(|name| wanted.is_none_or(|wanted| *name == wanted))
+            .find_map(|name| {
+                storages
+                    .iter()
+                    .find(|storage| storage.name().as_str() == name)
+            })
+            .ok_or_else(no_copy)?;
+        Ok(Self::on_storage(storage, &artifact.manifest()?))
+    }
+
+    /// A file that somebody brought. What is in it, its own header or its name must tell.
+    pub fn of_file(path: &Path) -> Result<Self, RestoreError> {
+        let content = content_of_header(path).or_else(|| content_of_name(path));
+        Ok(Self {
+            input: Input::file(path),
+            expected: Expected::default(),
+            content: content.ok_or_else(|| RestoreError::UnknownContent(path.to_owned()))?,
+            server: None,
+        })
+    }
+
+    /// A copy whose manifest is at hand.
+    pub fn on_storage(storage: &Storage, manifest: &Manifest) -> Self {
+        Self {
+            input: Input::Object {
+                storage: storage.clone(),
+                key: manifest.data_key(),
+                sidecar: manifest.sidecar_key(),
+            },
+            expected: manifest.expected(),
+            content: manifest.content,
+            server: serde_json::from_value(manifest.source["server"].clone()).ok(),
+        }
+    }
+
+    /// The end of the progress bar.
+    pub(super) fn total(&self) -> Option<Total> {
+        self.expected.stored_bytes.map(Total::Known)
+    }
+
+    /// For people: where the bytes are.
+    pub fn describe(&self) -> String {
+        match &self.input {
+            Input::Object { storage, key, .. } => format!("{}:{key}", storage.name()),
+            Input::File { path, .. } => path.display().to_string(),
+        }
+    }
+}
+
+/// What an encrypted file says of itself. It isn't authenticated yet; if it lies, the load fails at the first byte.
+fn content_of_header(path: &Path) -> Option<Content> {
+    let mut head = Vec::with_capacity(HEADER_BYTES);
+    File::open(path)
+        .ok()?
+        .take(HEADER_BYTES as u64)
+        .read_to_end(&mut head)
+        .ok()?;
+    let metadata = crypto::inspect(&head).ok()?.metadata_unverified?;
+    Content::from_word(&metadata.content?)
+}
+
+/// What the suffixes say, Kanbu's included: `.sql`, `.sql.gz.enc`, `.tar.gz`, `.pgc.zst`.
+fn content_of_name(path: &Path) -> Option<Content> {
+    let name = path.file_name()?.to_str()?;
+    let mut suffixes = name.split('.').rev();
+    suffixes.find_map(|suffix| match suffix {
+        "sql" => Some(Content::Sql),
+        "tar" => Some(Content::Tar),
+        "pgc" | "dump" => Some(Content::PgDumpCustom),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_what_is_in_the_file() {
+        for (name, content) in [
+            (
+                "kanbu_backup_2026-01-18T10-30-00.sql.gz.enc",
+                Some(Content::Sql),
+            ),
+            (
+                "kanbu_source_2026-01-18T14-30-00.tar.gz",
+                Some(Content::Tar),
+            ),
+            ("dump.pgc.zst", Some(Content::PgDumpCustom)),
+            ("notes.txt", None),
+        ] {
+            assert_eq!(content_of_name(Path::new(name)), content, "{name}");
+        }
+    }
+}

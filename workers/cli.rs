@@ -1,0 +1,345 @@
+//! The command line: one binary, roles and verbs as subcommands. Definitions only; `--help`, completions and the tests that
+//! compare them with the documents all come from here.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are what `--help` prints, where backticks would show"
+)]
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Backups of Kanbu and of any PostgreSQL that cannot lie about themselves.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kanbu-backup",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+#[command(after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage, nothing changed; 3 done with findings; 4 not found; \
+5 refused; 6 integrity failure; 7 storage unreachable or full; 8 database unreachable or wrong version; 9 not authorised; \
+10 key missing or wrong; 12 waited long enough, the job goes on; 130/143 interrupted/terminated.";
+
+/// What every verb accepts.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Print one JSON document (lists) or JSON lines (streams) instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Log more: -v debug, -vv trace
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// No progress bars
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// Configuration file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in one process; without KANBU_BACKUP_DATABASE_URL on a private PostgreSQL
+    Up(Worker),
+    /// Execute jobs
+    Worker(Worker),
+    /// Prepare the control database
+    #[command(subcommand)]
+    Migrate(Migrate),
+    /// Start a backup and follow it
+    Backup(Backup),
+    /// List backups
+    List(List),
+    /// Show one backup: manifest, copies, checks
+    Show { id: String },
+    /// Read backups again: every byte of every copy
+    Verify(Verify),
+    /// Restore a backup into a new database or an empty directory
+    Restore(Restore),
+    /// Download a backup as a file
+    Get(Get),
+    /// Say what a file is, without a key or a service
+    Inspect(OfflineFile),
+    /// Decrypt a file, without a service
+    Decrypt(Decrypt),
+    /// Delete backups, everywhere
+    Delete(Delete),
+    /// Look at jobs and steer them
+    #[command(subcommand)]
+    Job(Job),
+    /// Check the set-up and say how to fix what is wrong
+    Doctor,
+    /// Show the settings in force
+    #[command(subcommand)]
+    Config(Config),
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Print the version
+    Version,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Worker {
+    /// Only these kinds of job
+    #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
+    pub kinds: Vec<String>,
+    /// Slots for each kind
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub slots: Option<u16>,
+    /// The name shown in lists (default: host name and process id)
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Migrate {
+    /// Apply the control database's migrations and end
+    Db,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    Database,
+    Source,
+}
+
+/// How long a verb stays with the job that it started.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Follow {
+    /// Enqueue and return at once
+    #[arg(long, conflicts_with = "timeout")]
+    pub no_wait: bool,
+    /// Wait at most this long (30s, 10m, 2h); the job goes on (exit code 12)
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub struct Backup {
+    #[arg(value_enum, default_value = "database")]
+    pub what: What,
+    /// Which one, when several are configured
+    #[arg(long, value_name = "NAME")]
+    pub subject: Option<String>,
+    /// A note shown in lists
+    #[arg(long, value_parser = label)]
+    pub label: Option<String>,
+    /// Never prune this backup
+    #[arg(long)]
+    pub pin: bool,
+    /// Show what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    #[arg(long, value_enum)]
+    pub kind: Option<What>,
+    /// Only backups made since then: a date, an RFC 3339 time, or an age like -2h, -7d
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    pub since: Option<String>,
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub limit: u32,
+    /// Read the manifests of this directory instead of asking the service
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// A backup: id, its short form, or `latest`
+    #[arg(required_unless_present = "all")]
+    pub id: Option<String>,
+    /// Every backup
+    #[arg(long, conflicts_with = "id")]
+    pub all: bool,
+    /// Look only whether the objects exist and have their size
+    #[arg(long)]
+    pub quick: bool,
+    /// Which `latest`
+    #[arg(long, value_enum)]
+    pub kind: Option<What>,
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// A backup: id, its short form, or `latest`
+    #[arg(default_value = "latest")]
+    pub id: String,
+    /// Which `latest`
+    #[arg(long, value_enum)]
+    pub kind: Option<What>,
+    /// The new database (default: kanbu_restore_ID) or the empty directory
+    #[arg(long, value_name = "NAME|DIR")]
+    pub into: Option<String>,
+    /// Read this storage's copy
+    #[arg(long)]
+    pub storage: Option<String>,
+    /// Restore without any service, from a backup's file or from a storage directory
+    #[arg(long, value_name = "FILE|DIR")]
+    pub from: Option<PathBuf>,
+    /// Leave owners and grants out: everything will belong to the connecting role
+    #[arg(long)]
+    pub no_owner: bool,
+    /// Show the plan
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+#[derive(Debug, Args)]
+pub struct Get {
+    /// A backup: id, its short form, or `latest`
+    pub id: String,
+    /// Which `latest`
+    #[arg(long, value_enum)]
+    pub kind: Option<What>,
+    /// Decrypted and decompressed
+    #[arg(long)]
+    pub decrypt: bool,
+    /// The file to write; `-` is standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Read this storage's copy
+    #[arg(long)]
+    pub storage: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct OfflineFile {
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Decrypt {
+    pub file: PathBuf,
+    /// The file to write; `-` is standard output (default: the name without its last suffix)
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The key, or the passphrase (default: BACKUP_ENCRYPTION_KEY)
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Decompress too
+    #[arg(long)]
+    pub decompress: bool,
+    /// Set a newer header beside the file aside
+    #[arg(long)]
+    pub no_sidecar: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Delete {
+    #[arg(required = true)]
+    pub ids: Vec<String>,
+    /// Show what would be deleted
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Yes, delete
+    #[arg(long)]
+    pub yes: bool,
+    /// Also the last backup of its subject; needs --reason
+    #[arg(long, requires = "reason")]
+    pub force_last: bool,
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Job {
+    /// List jobs
+    List {
+        #[arg(long)]
+        kind: Option<String>,
+        #[arg(long)]
+        state: Option<String>,
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Show a job with its executions
+    Show { id: String },
+    /// Run a dead job again
+    Retry { id: String },
+    /// Cancel a job, waiting or running
+    Cancel { id: String },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Config {
+    /// Show the settings in force, secrets masked
+    Show {
+        /// Say where each value comes from
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+/// `30s`, `10m`, `2h`, `7d`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (digits, factor) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
+        Some(digits) => (digits, unit(&text[digits.len()..])),
+        None => (text, 1),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(factor))
+        .filter(|seconds| *seconds > 0)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "write a time like 30s, 10m or 2h".to_owned())
+}
+
+fn unit(suffix: &str) -> u64 {
+    match suffix {
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => 1,
+    }
+}
+
+fn label(text: &str) -> Result<String, String> {
+    if text.len() > 200 || text.chars().any(char::is_control) {
+        return Err("a label is at most 200 bytes on one line".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_time_limit_is_read_with_its_unit() {
+        assert_eq!(duration("90").unwrap(), Duration::from_secs(90));
+        assert_eq!(duration("10m").unwrap(), Duration::from_mins(10));
+        for text in ["", "0s", "m", "1.5h", "-3s"] {
+            assert!(duration(text).is_err(), "{text:?} was accepted");
+        }
+    }
+}

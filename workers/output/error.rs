@@ -1,0 +1,28 @@
+//! How a failure is told.
+
+use kanbu_backup::fault::{Failure, Fault};
+use serde_json::json;
+
+use super::{Output, eprint_line, print_json, tagged};
+
+impl Output {
+    /// The one line that ends a stream badly: what happened, its stable code, what to do.
+    pub fn error(self, failure: &Failure) {
+        if self.json {
+            let mut fields = json!({
+                "code": failure.code,
+                "text": failure.message,
+                "retryable": failure.fault == Fault::Transient,
+            });
+            if let Some(hint) = &failure.hint {
+                fields["hint"] = json!(hint);
+            }
+            print_json(&tagged("error", fields));
+            return;
+        }
+        eprint_line(&format!("error: {} ({})", failure.message, failure.code));
+        if let Some(hint) = &failure.hint {
+            eprint_line(&format!("  hint: {hint}"));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The long-running processes.
+
+pub mod up;
+pub mod worker;

@@ -1,0 +1,131 @@
+//! `worker`: executes jobs until it is told to stop.
+
+use std::collections::BTreeMap;
+
+use kanbu_backup::{
+    config::Config,
+    control::{self, ControlDb},
+    fault::{Failure, Fault},
+    job::{Kind, UnknownKind},
+    queue::{Crew, LeaseTerms},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{cli::Worker, dispatch, exit::Exit, session::Session, sweeper, wiring};
+
+pub async fn run(args: Worker, session: &Session) -> Result<Exit, Failure> {
+    let settings = &session.config.control;
+    let url = settings.url.as_ref().ok_or_else(no_url)?;
+    let db = wiring::connect(url.expose(), settings, "worker").await?;
+    let stop = stop_on_signals()?;
+    serve(&args, &session.config, db, stop).await?;
+    Ok(Exit::Done)
+}
+
+fn no_url() -> Failure {
+    Failure::new(
+        Fault::Permanent,
+        "config.no_control_database",
+        "a worker needs a control database",
+    )
+    .with_hint("set KANBU_BACKUP_DATABASE_URL, or use `up`, which brings its own")
+}
+
+/// Orders to stop: the first signal lets running jobs finish within the grace, the second skips it.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    pub gently: CancellationToken,
+    pub now: CancellationToken,
+}
+
+pub fn stop_on_signals() -> Result<Stop, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(Fault::Transient, "process.signals", error.to_string())
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let stop = Stop::default();
+    let orders = stop.clone();
+    tokio::spawn(async move {
+        for order in [orders.gently, orders.now] {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            info!("stopping");
+            order.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+/// Prepares the control database and works on it until the stop.
+pub async fn serve(
+    args: &Worker,
+    config: &Config,
+    db: ControlDb,
+    stop: Stop,
+) -> Result<(), Failure> {
+    db.migrate().await?;
+    if let Some(protected) = &config.protected.url {
+        refuse_one_database_for_both(&db, protected.expose()).await?;
+    }
+    let deps = wiring::deps(config, db.clone()).await?;
+    warn_without_key(config);
+    let sweeper = sweeper::spawn(&deps.backup, config, stop.gently.clone());
+    let crew = Crew {
+        terms: LeaseTerms::new(config.worker.lease),
+        grace: config.worker.grace,
+        ..Crew::new(
+            db,
+            dispatch::handler(deps),
+            slots(args, config)?,
+            name(args),
+        )
+    };
+    let ended = crew.run(stop.gently, stop.now).await;
+    sweeper.await.ok();
+    ended.map_err(Failure::from)
+}
+
+/// The protected server may be away at the start: then each backup says so, and the worker runs.
+async fn refuse_one_database_for_both(db: &ControlDb, protected: &str) -> Result<(), Failure> {
+    match control::refuse_if_protected(db, protected).await {
+        Err(error @ control::ControlError::SameDatabase { .. }) => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "the protected database could not be looked at");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn warn_without_key(config: &Config) {
+    if config.encryption.key.is_none() {
+        tracing::warn!("backups are NOT encrypted: BACKUP_ENCRYPTION_KEY is not set");
+    }
+}
+
+fn slots(args: &Worker, config: &Config) -> Result<BTreeMap<Kind, usize>, Failure> {
+    let mut slots = config.worker.slots.clone();
+    if !args.kinds.is_empty() {
+        let wanted: Result<Vec<Kind>, UnknownKind> =
+            args.kinds.iter().map(|kind| kind.parse()).collect();
+        let wanted = wanted
+            .map_err(|error| Failure::new(Fault::Permanent, "usage.invalid", error.to_string()))?;
+        slots.retain(|kind, _| wanted.contains(kind));
+    }
+    if let Some(count) = args.slots {
+        for slot in slots.values_mut() {
+            *slot = usize::from(count);
+        }
+    }
+    Ok(slots)
+}
+
+fn name(args: &Worker) -> String {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname");
+    args.name.clone().unwrap_or_else(|| {
+        let host = host().map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned());
+        format!("{host}:{}", std::process::id())
+    })
+}

@@ -1,0 +1,52 @@
+//! The broom: once at the start and then every hour, what dead executions left on the storages is removed.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use kanbu_backup::{
+    backup::Deps,
+    config::Config,
+    execution,
+    fault::Failure,
+    storage::{Storage, sweep},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+const EVERY: Duration = Duration::from_hours(1);
+
+/// Sweeps in the background until `stop`.
+pub fn spawn(deps: &Deps, config: &Config, stop: CancellationToken) -> JoinHandle<()> {
+    let (deps, safe_age) = (deps.clone(), config.worker.sweep_after);
+    tokio::spawn(async move {
+        let mut round = tokio::time::interval(EVERY);
+        loop {
+            tokio::select! {
+                _ = round.tick() => sweep_all(&deps, safe_age).await,
+                () = stop.cancelled() => return,
+            }
+        }
+    })
+}
+
+async fn sweep_all(deps: &Deps, safe_age: Duration) {
+    for storage in &deps.storages {
+        match sweep_one(storage, deps, safe_age).await {
+            Ok(()) => {}
+            Err(failure) => warn!(storage.name = %storage.name(), %failure, "could not sweep"),
+        }
+    }
+}
+
+/// An execution that is open may still publish: its folder stays, however old.
+async fn sweep_one(storage: &Storage, deps: &Deps, safe_age: Duration) -> Result<(), Failure> {
+    let live: BTreeSet<_> = execution::store::open(&deps.history)
+        .await?
+        .into_iter()
+        .collect();
+    let begun_before = deps.clock.now() - safe_age;
+    for debris in sweep::sweep(storage, &deps.environment, &live, begun_before).await? {
+        info!(storage.name = %storage.name(), folder = %debris.folder, bytes = debris.bytes, "swept what no backup came of");
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! What a person can get wrong at the command line.
+
+use std::{borrow::Cow, path::PathBuf};
+
+use kanbu_backup::fault::{Classified, Fault};
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerbError {
+    #[error("several {what}s are configured: {names}")]
+    SeveralSubjects { what: &'static str, names: String },
+    #[error("no {0} is configured")]
+    NoSubject(&'static str),
+    #[error("no {what} {name:?} is configured")]
+    UnknownSubject { what: &'static str, name: String },
+    #[error("{} exists already", .0.display())]
+    FileExists(PathBuf),
+    #[error("could not {0} {path}", path = .1.display())]
+    File(&'static str, PathBuf, #[source] std::io::Error),
+    #[error("{0:?} is not a time: write 2026-11-22, an RFC 3339 time, or an age like -2h")]
+    BadTime(String),
+    #[error("this deletes {0} for good. Nothing was changed")]
+    NotConfirmed(String),
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl Classified for VerbError {
+    fn fault(&self) -> Fault {
+        Fault::Permanent
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::SeveralSubjects { .. } => "usage.several_subjects",
+            Self::NoSubject(_) | Self::UnknownSubject { .. } => "usage.no_subject",
+            Self::FileExists(_) => "refused.exists",
+            Self::File(..) => "file.failed",
+            Self::BadTime(_) => "usage.time",
+            Self::NotConfirmed(_) => "usage.not_confirmed",
+            Self::Unusable(_) => "usage.invalid",
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::SeveralSubjects { .. } => Some("name one with --subject".into()),
+            Self::NoSubject("database") => Some("set DATABASE_URL".into()),
+            Self::NoSubject(_) => Some("set KANBU_SOURCE_PATH".into()),
+            Self::FileExists(_) => {
+                Some("choose another name with --output; nothing is overwritten".into())
+            }
+            Self::NotConfirmed(_) => {
+                Some("repeat it with --yes, or look first with --dry-run".into())
+            }
+            Self::UnknownSubject { .. } | Self::File(..) | Self::BadTime(_) | Self::Unusable(_) => {
+                None
+            }
+        }
+    }
+}
+
+/// The operating system gave no threads.
+#[derive(Debug, thiserror::Error)]
+#[error("could not start the runtime")]
+pub struct NoRuntime(#[source] pub std::io::Error);
+
+impl Classified for NoRuntime {
+    fn fault(&self) -> Fault {
+        Fault::Transient
+    }
+
+    fn code(&self) -> &'static str {
+        "process.no_runtime"
+    }
+}

@@ -1,0 +1,91 @@
+//! `get ID`: a backup as a file, as it is stored or decrypted.
+
+use std::{path::Path, path::PathBuf, sync::Arc};
+
+use kanbu_backup::{
+    catalog::{ArtifactView, Compression, Content, EnvelopeFormat, Manifest, object_name},
+    execution::{Lease, Phase, Total},
+    fault::Failure,
+    pipeline::{self, Expected, Input},
+    restore::Origin,
+};
+use serde_json::json;
+
+use super::list;
+use crate::{cli::Get, exit::Exit, output::sink, session::Session, wiring};
+
+pub async fn run(args: Get, session: &Session) -> Result<Exit, Failure> {
+    let db = session.control().await?;
+    let artifact = list::meant(&args.id, args.kind, &db).await?;
+    let manifest = artifact.manifest()?;
+    let storages = wiring::storages(&session.config.storage)?;
+    let origin = Origin::of_artifact(artifact.id, args.storage.as_deref(), &storages, &db).await?;
+    let keyring = wiring::keyring(&session.config.encryption)?;
+    let output = args
+        .output
+        .clone()
+        .unwrap_or_else(|| name(&artifact, &manifest, args.decrypt));
+    let expected = if args.decrypt {
+        origin.expected
+    } else {
+        as_stored(&manifest)
+    };
+    let watch =
+        Arc::new(Lease::unattended()).watch(Phase::Check, expected.stored_bytes.map(Total::Known));
+    let feed = pipeline::open(bare(origin.input, args.decrypt), expected, keyring, watch).await?;
+    let bytes = sink::write(feed, &output).await?;
+    if output != Path::new(sink::STDOUT) {
+        let text = format!("{bytes} bytes in {}", output.display());
+        session.out.result(
+            json!({ "outcome": "succeeded", "file": output, "bytes": bytes }),
+            &text,
+        );
+    }
+    Ok(Exit::Done)
+}
+
+/// The object byte for byte; its hash is compared all the same.
+fn as_stored(manifest: &Manifest) -> Expected {
+    Expected::opaque(manifest.envelope.bytes, manifest.stored_sha256)
+}
+
+fn bare(input: Input, opened: bool) -> Input {
+    match input {
+        Input::Object { storage, key, .. } if !opened => Input::Object {
+            storage,
+            key,
+            sidecar: None,
+        },
+        other => other,
+    }
+}
+
+/// `kanbu-2026-11-22T02-00-00Z-7f3a….kbk`, or what is inside of it.
+fn name(artifact: &ArtifactView, manifest: &Manifest, opened: bool) -> PathBuf {
+    let stored = if opened {
+        object_name(artifact.content, Compression::None, EnvelopeFormat::None)
+    } else {
+        object_name(
+            artifact.content,
+            artifact.compression,
+            manifest.envelope.format,
+        )
+    };
+    let suffix = stored.split_once('.').map_or("", |(_, suffix)| suffix);
+    let what = match artifact.content {
+        Content::Tar => "source",
+        Content::PgDumpCustom | Content::Sql => "database",
+    };
+    let subject: String = artifact
+        .subject
+        .name()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
+    format!(
+        "{what}-{subject}-{}-{}.{suffix}",
+        artifact.folder.stamp_text(),
+        artifact.id.short()
+    )
+    .into()
+}

@@ -1,0 +1,21 @@
+//! One operator verb per file. Verbs talk to a person; the work itself is in the use cases.
+
+pub mod backup;
+pub mod config;
+pub mod decrypt;
+pub mod delete;
+pub mod doctor;
+mod error;
+mod follow;
+pub mod get;
+pub mod inspect;
+pub mod job;
+pub mod list;
+pub mod migrate;
+pub mod restore;
+pub mod show;
+mod since;
+pub mod verify;
+pub mod version;
+
+pub use self::error::{NoRuntime, VerbError};

@@ -1,0 +1,85 @@
+//! `show ID`: everything that is known of one backup.
+
+use kanbu_backup::{
+    bytes::ByteSize,
+    catalog::{ArtifactView, Manifest},
+    fault::Failure,
+};
+use serde_json::json;
+
+use super::list;
+use crate::{exit::Exit, output::Table, session::Session};
+
+pub async fn run(id: &str, session: &Session) -> Result<Exit, Failure> {
+    let artifact = list::meant(id, None, &session.control().await?).await?;
+    let manifest = artifact.manifest()?;
+    let document = json!({ "backup": artifact, "manifest": manifest });
+    session
+        .out
+        .document("detail", &document, || text(&artifact, &manifest));
+    Ok(Exit::Done)
+}
+
+fn text(artifact: &ArtifactView, manifest: &Manifest) -> String {
+    let mut table = Table::new(&["backup", &artifact.id.to_string()]);
+    let mut line = |name: &str, value: String| table.row([name.to_owned(), value]);
+    line("subject", artifact.subject.to_string());
+    line("made", list::local(artifact.created_at));
+    line("proof", artifact.proof.to_string());
+    line(
+        "label",
+        artifact.label.clone().unwrap_or_else(|| "–".to_owned()),
+    );
+    line(
+        "pinned",
+        if artifact.pinned { "yes" } else { "no" }.to_owned(),
+    );
+    line(
+        "content",
+        format!("{}, {}", artifact.content, ByteSize(artifact.content_bytes)),
+    );
+    line(
+        "compressed",
+        format!(
+            "{}, {}",
+            artifact.compression,
+            ByteSize(artifact.payload_bytes)
+        ),
+    );
+    line(
+        "stored",
+        format!(
+            "{} ({} bytes)",
+            ByteSize(artifact.stored_bytes),
+            artifact.stored_bytes
+        ),
+    );
+    line("sha256", artifact.sha256());
+    line(
+        "key",
+        artifact
+            .key_id
+            .map_or_else(|| "not encrypted".to_owned(), |key| key.to_string()),
+    );
+    line("object", manifest.data_key().to_string());
+    line("execution", artifact.execution.to_string());
+    line("source", manifest.source.to_string());
+    for warning in &manifest.warnings {
+        line("warning", format!("{} ({})", warning.text, warning.code));
+    }
+    format!("{}\n\n{}", table.text(), copies(artifact))
+}
+
+fn copies(artifact: &ArtifactView) -> String {
+    let mut table = Table::new(&["COPY ON", "STATE", "SEEN", "READ IN FULL", "ERROR"]);
+    for copy in &artifact.copies {
+        table.row([
+            copy.storage.to_string(),
+            copy.state.to_string(),
+            list::local(copy.seen_at),
+            copy.checked_at.map_or_else(|| "–".to_owned(), list::local),
+            copy.error.clone().unwrap_or_default(),
+        ]);
+    }
+    table.text()
+}

@@ -1,0 +1,276 @@
+//! From settings to the things that work: the only place where concrete types meet. Construction, no decisions.
+
+use std::{path::Path, sync::Arc};
+
+use kanbu_backup::{
+    backup::{self, DatabaseSource, Format, Sources, TreeSource},
+    catalog::{ArtifactKind, rebuild},
+    clock::SystemClock,
+    config::{
+        BackupFormat, Config, ControlSettings, EncryptionSettings, PgMode, PlaceSettings,
+        ProtectedSettings, StorageSettings,
+    },
+    control::{ControlConfig, ControlDb, embedded},
+    crypto::{KeyMaterial, Keyring},
+    fault::Failure,
+    pg::{cluster::Cluster, docker::ContainerChoice, dump, tools},
+    restore::{self, DatabaseTarget, Origin},
+    storage::{Environment, Place, Role, Storage, StorageConfig},
+    verify,
+};
+
+use crate::dispatch::Deps;
+
+/// The control database that is configured, or else the one of the `up` that runs on this machine.
+pub async fn control(settings: &ControlSettings) -> Result<ControlDb, Failure> {
+    let url = match &settings.url {
+        Some(url) => url.expose().to_owned(),
+        None => embedded::discover(&settings.state_directory)?,
+    };
+    connect(&url, settings, "cli").await
+}
+
+/// Connects as `role`; the schema is the caller's affair.
+pub async fn connect(
+    url: &str,
+    settings: &ControlSettings,
+    role: &str,
+) -> Result<ControlDb, Failure> {
+    let listen_url = settings
+        .listen_url
+        .as_ref()
+        .map(|url| url.expose().to_owned());
+    let config = ControlConfig {
+        listen_url,
+        ..ControlConfig::new(url, role)
+    };
+    Ok(ControlDb::connect(&config).await?)
+}
+
+/// Every configured storage, the primary first. A local directory that is missing is made.
+pub fn storages(settings: &StorageSettings) -> Result<Vec<Storage>, Failure> {
+    let mut storages = vec![Storage::open(&place(&settings.primary, Role::Primary))?];
+    for replica in &settings.replicas {
+        storages.push(Storage::open(&place(replica, Role::Replica))?);
+    }
+    Ok(storages)
+}
+
+fn place(settings: &PlaceSettings, role: Role) -> StorageConfig {
+    StorageConfig {
+        name: settings.name.clone(),
+        role,
+        place: Place::Local {
+            directory: settings.directory.clone(),
+        },
+    }
+}
+
+/// The key that new backups are sealed with, and the older ones that still open what they made.
+pub fn keyring(settings: &EncryptionSettings) -> Result<Keyring, Failure> {
+    let active = settings
+        .key
+        .as_ref()
+        .map(|key| KeyMaterial::parse(key.expose()))
+        .transpose()?;
+    let old: Result<Vec<_>, _> = settings
+        .old_keys
+        .iter()
+        .map(|key| KeyMaterial::parse(key.expose()))
+        .collect();
+    Ok(Keyring::new(active, old?))
+}
+
+/// Everything that can be backed up here.
+pub async fn sources(config: &Config) -> Result<Sources, Failure> {
+    let databases = match cluster(&config.protected)? {
+        Some(cluster) => vec![DatabaseSource {
+            subject: config.protected.subject.clone(),
+            cluster,
+            mode: mode(config.protected.mode),
+            containers: containers(&config.protected),
+            toolsets: toolsets(&config.protected).await,
+        }],
+        None => Vec::new(),
+    };
+    let excludes = &config.source.excludes;
+    let trees = config.source.trees.iter().map(|tree| TreeSource {
+        subject: tree.subject.clone(),
+        root: tree.root.clone(),
+        excludes: excludes.clone(),
+    });
+    Ok(Sources {
+        databases,
+        trees: trees.collect(),
+    })
+}
+
+/// The protected server: by address, or known from inside its container only.
+fn cluster(settings: &ProtectedSettings) -> Result<Option<Cluster>, Failure> {
+    match &settings.url {
+        Some(url) => Ok(Some(Cluster::from_url(url.expose())?)),
+        None if settings.through_docker() => Ok(Some(Cluster::in_container(
+            &settings.user,
+            &settings.database,
+            None,
+        ))),
+        None => Ok(None),
+    }
+}
+
+fn mode(mode: PgMode) -> dump::PgMode {
+    match mode {
+        PgMode::Auto => dump::PgMode::Auto,
+        PgMode::Direct => dump::PgMode::Direct,
+        PgMode::Docker => dump::PgMode::Docker,
+    }
+}
+
+fn containers(settings: &ProtectedSettings) -> ContainerChoice {
+    let container = &settings.container;
+    ContainerChoice {
+        socket: container.socket.clone(),
+        name: container.name.clone(),
+        pattern: container.pattern.clone(),
+    }
+}
+
+/// The client tools and server binaries of this machine.
+pub async fn toolsets(settings: &ProtectedSettings) -> Vec<tools::Toolset> {
+    tools::find_toolsets(&settings.tools.directories, settings.tools.path.as_deref()).await
+}
+
+/// The server that restored databases are made on. A server without an address can't be restored to over the network.
+pub async fn target(config: &Config) -> Result<Option<DatabaseTarget>, Failure> {
+    let Some(url) = &config.protected.url else {
+        return Ok(None);
+    };
+    let cluster = Cluster::from_url(url.expose())?;
+    Ok(Some(DatabaseTarget {
+        cluster,
+        toolsets: toolsets(&config.protected).await,
+    }))
+}
+
+/// What the handlers need, each its own.
+pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
+    let storages = storages(&config.storage)?;
+    let keyring = stable_keyring(config, &db).await?;
+    let pipeline = &config.pipeline;
+    Ok(Deps {
+        backup: backup::Deps {
+            environment: config.storage.environment.clone(),
+            storages: storages.clone(),
+            keyring: keyring.clone(),
+            format: format(pipeline.format),
+            zstd_level: pipeline.zstd_level,
+            zstd_workers: pipeline.zstd_workers,
+            stall_timeout: pipeline.stall_timeout,
+            sources: sources(config).await?,
+            history: db.clone(),
+            clock: Arc::new(SystemClock),
+        },
+        restore: restore::Deps {
+            storages: storages.clone(),
+            keyring: keyring.clone(),
+            target: target(config).await?,
+            catalog: db.clone(),
+        },
+        verify: verify::Deps {
+            storages,
+            keyring,
+            catalog: db,
+        },
+    })
+}
+
+fn format(format: BackupFormat) -> Format {
+    match format {
+        BackupFormat::Native => Format::Native,
+        BackupFormat::Kanbu => Format::Kanbu,
+    }
+}
+
+/// A passphrase keeps its key id as long as it keeps its salt, which the control database remembers.
+async fn stable_keyring(config: &Config, db: &ControlDb) -> Result<Keyring, Failure> {
+    let keyring = keyring(&config.encryption)?;
+    let salt = db.passphrase_salt(keyring.passphrase_salt()?).await?;
+    Ok(keyring.with_passphrase_salt(salt))
+}
+
+/// A directory that backups lie in, for verbs that work without a service. Nothing is made.
+pub fn existing_directory(directory: &Path) -> Result<Storage, Failure> {
+    let name = "directory"
+        .parse()
+        .map_err(|_| restore::RestoreError::NotABackup(directory.to_owned()))?;
+    let place = Place::Local {
+        directory: directory.to_owned(),
+    };
+    Ok(Storage::open_existing(&StorageConfig {
+        name,
+        role: Role::Primary,
+        place,
+    })?)
+}
+
+/// The environments that have a folder there.
+pub fn environments(directory: &Path) -> Result<Vec<Environment>, Failure> {
+    let unreadable = |error| crate::verbs::VerbError::File("read", directory.to_owned(), error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        found.extend(
+            name.to_str()
+                .and_then(|name| name.parse::<Environment>().ok()),
+        );
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What a path given by hand means: a single file, a backup's own folder, or a storage's directory with the id of one.
+pub async fn origin(
+    from: &Path,
+    id: &str,
+    kind: Option<ArtifactKind>,
+    keyring: &Keyring,
+) -> Result<Origin, Failure> {
+    if from.is_file() {
+        return Ok(Origin::of_file(from)?);
+    }
+    let (directory, wanted) = match own_folder(from) {
+        Some((storage, execution)) => (storage, execution),
+        None => (from.to_owned(), id.to_owned()),
+    };
+    let storage = existing_directory(&directory)?;
+    let mut newest = None;
+    for environment in environments(&directory)? {
+        for found in rebuild::scan(&storage, &environment, keyring).await? {
+            let Ok(manifest) = found.manifest else {
+                continue;
+            };
+            let is_meant = wanted == "latest"
+                || manifest.artifact.to_string().ends_with(&wanted)
+                || manifest.execution.to_string() == wanted;
+            let fits = kind.is_none_or(|kind| kind == manifest.kind);
+            let is_newer = newest
+                .as_ref()
+                .is_none_or(|n: &kanbu_backup::catalog::Manifest| {
+                    n.created_at < manifest.created_at
+                });
+            if is_meant && fits && is_newer {
+                newest = Some(manifest);
+            }
+        }
+    }
+    let manifest = newest.ok_or_else(|| restore::RestoreError::NotABackup(from.to_owned()))?;
+    Ok(Origin::on_storage(&storage, &manifest))
+}
+
+/// `…/environment/database/stamp_execution`: the storage's directory and the execution.
+fn own_folder(path: &Path) -> Option<(std::path::PathBuf, String)> {
+    let name = path.file_name()?.to_str()?;
+    let (_, execution) = name.rsplit_once('_')?;
+    path.join("manifest.json").is_file().then_some(())?;
+    Some((path.ancestors().nth(3)?.to_owned(), execution.to_owned()))
+}
