@@ -7,13 +7,13 @@ use kanbu_backup::{
     catalog::{ArtifactKind, rebuild},
     clock::SystemClock,
     config::{
-        BackupFormat, Config, ControlSettings, EncryptionSettings, PgMode, PlaceSettings,
+        BackupFormat, Config, ControlSettings, EncryptionSettings, PlaceSettings,
         ProtectedSettings, StorageSettings,
     },
     control::{ControlConfig, ControlDb, embedded},
     crypto::{KeyMaterial, Keyring},
     fault::Failure,
-    pg::{cluster::Cluster, docker::ContainerChoice, dump, tools},
+    pg::{cluster::Cluster, tools},
     restore::{self, DatabaseTarget, Origin},
     storage::{Environment, Place, Role, Storage, StorageConfig},
     verify,
@@ -87,8 +87,8 @@ pub async fn sources(config: &Config) -> Result<Sources, Failure> {
         Some(cluster) => vec![DatabaseSource {
             subject: config.protected.subject.clone(),
             cluster,
-            mode: mode(config.protected.mode),
-            containers: containers(&config.protected),
+            mode: config.protected.mode,
+            containers: config.protected.container.clone(),
             toolsets: toolsets(&config.protected).await,
         }],
         None => Vec::new(),
@@ -115,23 +115,6 @@ fn cluster(settings: &ProtectedSettings) -> Result<Option<Cluster>, Failure> {
             None,
         ))),
         None => Ok(None),
-    }
-}
-
-fn mode(mode: PgMode) -> dump::PgMode {
-    match mode {
-        PgMode::Auto => dump::PgMode::Auto,
-        PgMode::Direct => dump::PgMode::Direct,
-        PgMode::Docker => dump::PgMode::Docker,
-    }
-}
-
-fn containers(settings: &ProtectedSettings) -> ContainerChoice {
-    let container = &settings.container;
-    ContainerChoice {
-        socket: container.socket.clone(),
-        name: container.name.clone(),
-        pattern: container.pattern.clone(),
     }
 }
 

@@ -3,11 +3,15 @@
 //!
 //! One directory is open at a time; the way back up is `..`, and it counts only if it leads to where we came from.
 
+mod recorded;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
     fs::File,
-    io::{self, Read},
+    io,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
     vec,
@@ -21,6 +25,7 @@ use tar::{Builder, EntryType, Header};
 use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use self::recorded::{Recorded, Verdict};
 use super::{
     ArchiveError, Excludes, PackReport,
     handle::{self, Identity},
@@ -285,13 +290,8 @@ impl<H: FnMut(&Path)> Packer<H> {
     }
 
     fn append_file(&mut self, path: &Path, file: &File, before: &Stat) -> Result<(), ArchiveError> {
-        let size = u64::try_from(before.st_size).unwrap_or(0);
-        let mut content = Recorded {
-            file,
-            left: size,
-            exhausted: false,
-            error: None,
-        };
+        let mut content = Recorded::new(file, before);
+        let size = content.size();
         let mut header = header(before, EntryType::Regular, size);
         let appended = self.tar.append_data(&mut header, path, &mut content);
         if !self.settle(path, appended)? {
@@ -304,10 +304,10 @@ impl<H: FnMut(&Path)> Packer<H> {
             self.linked
                 .insert(handle::identity(before), path.to_owned());
         }
-        if let Some(error) = content.error {
-            self.unreadable(path, &error);
-        } else if content.exhausted || has_changed(file, before) {
-            self.changed(path);
+        match content.verdict() {
+            Verdict::Whole => {}
+            Verdict::Changed => self.changed(path),
+            Verdict::Unreadable(error) => self.unreadable(path, &error),
         }
         Ok(())
     }
@@ -373,44 +373,3 @@ fn header(stat: &Stat, kind: EntryType, size: u64) -> Header {
     header.set_size(size);
     header
 }
-
-fn has_changed(file: &File, before: &Stat) -> bool {
-    rustix::fs::fstat(file).map_or(true, |after| {
-        (after.st_size, after.st_mtime, after.st_mtime_nsec)
-            != (before.st_size, before.st_mtime, before.st_mtime_nsec)
-    })
-}
-
-/// A file as long as its header says, whatever happens to it meanwhile: the rest of the archive depends on it.
-struct Recorded<'f> {
-    file: &'f File,
-    left: u64,
-    /// There was less than recorded; zeros stand for the rest.
-    exhausted: bool,
-    error: Option<io::Error>,
-}
-
-impl Read for Recorded<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let buffer = &mut buffer[..wanted];
-        let mut read = 0;
-        if !self.exhausted && wanted > 0 {
-            match self.file.read(buffer) {
-                Ok(count) => read = count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
-                Err(error) => self.error = Some(error),
-            }
-            self.exhausted = read == 0;
-        }
-        if self.exhausted {
-            buffer.fill(0);
-            read = wanted;
-        }
-        self.left -= u64::try_from(read).unwrap_or(self.left);
-        Ok(read)
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -137,7 +137,7 @@ impl Tree {
             given.or_else(only_owners).map_err(refused)?;
         }
         // To run as its owner is a right that only the true owner may grant.
-        let kept = if self.owners { 0o7777 } else { 0o777 };
+        let kept = if self.owners { 0o7777 } else { 0o1777 };
         let mode = Mode::from_raw_mode(attributes.mode & kept);
         rustix::fs::fchmod(&file, mode).map_err(refused)?;
         rustix::fs::futimens(&file, &times(attributes)).map_err(refused)

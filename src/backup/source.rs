@@ -14,7 +14,7 @@ use crate::{
     fault::Failure,
     job::Subject,
     pg::{
-        cluster::Cluster,
+        cluster::{Address, Cluster},
         docker::ContainerChoice,
         dump::{self, DumpFormat, DumpHandle, PgMode, Route},
         tools::Toolset,
@@ -30,6 +30,16 @@ pub struct DatabaseSource {
     pub mode: PgMode,
     pub containers: ContainerChoice,
     pub toolsets: Vec<Toolset>,
+}
+
+impl DatabaseSource {
+    /// Whether dumps run inside the server's container.
+    pub fn through_docker(&self) -> bool {
+        match (self.mode, self.cluster.address()) {
+            (PgMode::Docker, _) | (PgMode::Auto, Address::Container) => true,
+            (PgMode::Auto | PgMode::Direct, _) => false,
+        }
+    }
 }
 
 /// A protected directory.

@@ -95,6 +95,16 @@ pub async fn open(db: &ControlDb) -> Result<Vec<ExecutionId>, ControlError> {
     Ok(ids.into_iter().map(ExecutionId::from).collect())
 }
 
+/// The executions of the last day whose workers died: what they left outside of the database may still run.
+pub async fn lost(db: &ControlDb) -> Result<Vec<ExecutionId>, ControlError> {
+    let ids = sqlx::query_scalar!(
+        "select id from kanbu_backup.execution where fault = 'lease_lost' and ended_at > now() - interval '1 day'"
+    )
+    .fetch_all(db.pool())
+    .await?;
+    Ok(ids.into_iter().map(ExecutionId::from).collect())
+}
+
 /// Which of these executions nobody holds any more: closed, or unknown. What runs in their name is to be ended.
 pub async fn ended(
     db: &ControlDb,

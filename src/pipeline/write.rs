@@ -275,3 +275,6 @@ fn none_left<'a>(losses: impl Iterator<Item = (&'a StorageName, &'a Failure)>) -
     }
     .into()
 }
+
+#[cfg(test)]
+mod tests;

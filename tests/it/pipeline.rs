@@ -283,9 +283,10 @@ impl Chance {
 
     /// Bytes that no compressor makes smaller.
     fn noise(&mut self, bytes: usize) -> Vec<u8> {
-        let words = std::iter::repeat_with(|| self.next().to_le_bytes());
-        let mut noise: Vec<u8> = words.take(bytes.div_ceil(8)).flatten().collect();
-        noise.truncate(bytes);
+        let mut noise = vec![0; bytes];
+        for word in noise.chunks_mut(8) {
+            word.copy_from_slice(&self.next().to_le_bytes()[..word.len()]);
+        }
         noise
     }
 

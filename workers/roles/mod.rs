@@ -1,4 +1,5 @@
 //! The long-running processes.
 
+mod leftovers;
 pub mod up;
 pub mod worker;

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::leftovers;
 use crate::{cli::Worker, dispatch, exit::Exit, session::Session, sweeper, wiring};
 
 pub async fn run(args: Worker, session: &Session) -> Result<Exit, Failure> {
@@ -72,7 +73,9 @@ pub async fn serve(
     let deps = wiring::deps(config, db.clone()).await?;
     warn_without_key(config);
     let sweeper = sweeper::spawn(&deps.backup, config, stop.gently.clone());
+    let leftovers = leftovers::of(&deps.backup.sources, &db);
     let crew = Crew {
+        leftovers,
         terms: LeaseTerms::new(config.worker.lease),
         grace: config.worker.grace,
         ..Crew::new(

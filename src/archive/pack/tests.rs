@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Read,
     os::unix::fs::{PermissionsExt, symlink},
     thread,
 };
@@ -266,4 +267,16 @@ fn a_file_above_eight_gibibytes_has_its_size_in_the_header() {
     header.set_cksum();
     let read = Header::from_byte_slice(header.as_bytes());
     assert_eq!(read.entry_size().unwrap(), 9 << 30);
+}
+
+#[tokio::test]
+async fn a_file_whose_reading_fails_is_filled_up_and_named_as_unreadable() {
+    let world = World::new();
+    let before = rustix::fs::fstat(File::open(world.file("a", "0123456789")).unwrap()).unwrap();
+    // Nothing is mapped at the beginning of our memory, so that reading there is an error.
+    let failing = File::open("/proc/self/mem").unwrap();
+    let (packed, report) = pack_file(failing, before).await;
+    assert_eq!(packed.entries()[0].1, [0; 10]);
+    assert_eq!(packed.names(), ["app/a", "app/b"]);
+    assert_eq!(named(&report.unreadable), ["app/a"]);
 }

@@ -46,7 +46,7 @@ fn forms() -> impl Iterator<Item = (CompressionSpec, Sealed)> {
 #[tokio::test]
 async fn a_source_that_closes_without_a_word_is_never_published() {
     let mut chance = Chance::new("silence");
-    let content = chance.noise(11 * MIB);
+    let content = chance.noise(7 * MIB);
     for form in forms() {
         let cut = chance.below(content.len());
         let input = source(chance.pieces(&content[..cut]), Last::Silence);
@@ -67,7 +67,7 @@ async fn a_source_that_closes_before_its_first_byte_is_never_published() {
 #[tokio::test]
 async fn a_source_that_fails_after_all_its_output_is_never_published() {
     let mut chance = Chance::new("exit status");
-    let content = chance.noise(11 * MIB);
+    let content = chance.noise(7 * MIB);
     for form in forms() {
         let input = source(chance.pieces(&content), Last::Fail);
         let failure = refused(&World::new(), input, form, unwatched()).await;
@@ -93,7 +93,7 @@ async fn a_source_that_panics_is_never_published() {
 #[tokio::test]
 async fn a_run_cancelled_at_any_point_leaves_nothing() {
     let mut chance = Chance::new("cancel");
-    let content = chance.noise(17 * MIB);
+    let content = chance.noise(12 * MIB);
     for round in 0..24 {
         let form = forms().nth(round % 9).unwrap();
         let cancel = CancellationToken::new();
@@ -151,7 +151,7 @@ fn lease_lost() -> Failure {
 
 #[tokio::test]
 async fn a_closed_gate_takes_everything_back() {
-    let content = Chance::new("gate").noise(11 * MIB);
+    let content = Chance::new("gate").noise(7 * MIB);
     for form in forms() {
         let watch = unwatched().with_gate(Box::new(|| Box::pin(async { Err(lease_lost()) })));
         let input = source(vec![content.clone().into()], Last::End);
