@@ -191,7 +191,7 @@ async fn relayed() -> (World, Relay) {
 /// S9: `mode` for six tenths of a lease, while a handler works and then waits for its check.
 async fn a_short_outage_costs_nothing(mode: Mode) {
     let (world, relay) = relayed().await;
-    let mut hands = Hands::hire(&relay.db().await, 1, 5);
+    let mut hands = Hands::hire(&relay.db().await, 1, 10);
     let job = world.backup("database:kanbu").await;
     let act = hands.next().await;
     act.lease.check().await.unwrap();
@@ -206,7 +206,7 @@ async fn a_short_outage_costs_nothing(mode: Mode) {
             let checked = act.lease.check().await;
             (checked, *relay.mode.borrow())
         },
-        outage(&relay, mode, Duration::from_secs(3)),
+        outage(&relay, mode, Duration::from_secs(6)),
     );
     assert_eq!(checked, (Ok(()), Mode::Pass), "checked without an answer");
     act.succeeds();

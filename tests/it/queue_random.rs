@@ -98,31 +98,7 @@ impl Actor {
             Deed::Reap => {
                 queue::reap(db).await.unwrap();
             }
-            Deed::Cancel => {
-                if let Some(job) = any_job(world, "state in ('queued', 'running')").await {
-                    queue::cancel(db, job, "anna").await.unwrap();
-                }
-            }
-            Deed::Retry => {
-                if let Some(job) = any_job(world, "state = 'dead'").await {
-                    let retried = queue::retry(db, job, 2).await;
-                    assert!(
-                        matches!(retried, Ok(_) | Err(QueueError::NotDead { .. })),
-                        "{retried:?}"
-                    );
-                }
-            }
-            Deed::Pause { subject: n } => {
-                let subject = subject(n).parse().unwrap();
-                queue::pause(db, None, Some(&subject), None, None, "anna")
-                    .await
-                    .unwrap();
-            }
-            Deed::Resume { subject: n } => {
-                let subject = subject(n).parse().unwrap();
-                queue::resume(db, None, Some(&subject)).await.unwrap();
-            }
-            Deed::Cap { most } => queue::limit_running(db, Kind::Backup, most).await.unwrap(),
+            ref other => rules(world, other).await,
         }
     }
 
@@ -157,6 +133,46 @@ impl Actor {
             let ending = Ending::new(claimed.execution, claimed.job, close);
             queue::publish(&world.db, &ending).await.unwrap();
         }
+    }
+}
+
+/// What people do to jobs and to the queue.
+async fn rules(world: &World, deed: &Deed) {
+    let db = &world.db;
+    match *deed {
+        Deed::Cancel => {
+            if let Some(job) = any_job(world, "state in ('queued', 'running')").await {
+                queue::cancel(db, job, "anna").await.unwrap();
+            }
+        }
+        Deed::Retry => {
+            if let Some(job) = any_job(world, "state = 'dead'").await {
+                let retried = queue::retry(db, job, 2).await;
+                assert!(
+                    matches!(retried, Ok(_) | Err(QueueError::NotDead { .. })),
+                    "{retried:?}"
+                );
+            }
+        }
+        Deed::Pause { subject: n } => {
+            let subject = subject(n).parse().unwrap();
+            queue::pause(db, None, Some(&subject), None, None, "anna")
+                .await
+                .unwrap();
+        }
+        Deed::Resume { subject: n } => {
+            let subject = subject(n).parse().unwrap();
+            queue::resume(db, None, Some(&subject)).await.unwrap();
+        }
+        Deed::Cap { most } => queue::limit_running(db, Kind::Backup, most).await.unwrap(),
+        Deed::Enqueue { .. }
+        | Deed::Claim { .. }
+        | Deed::Renew
+        | Deed::Succeed
+        | Deed::Fail { .. }
+        | Deed::Release
+        | Deed::LoseLease
+        | Deed::Reap => unreachable!("{deed:?} is a worker's"),
     }
 }
 
