@@ -5,14 +5,18 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use kanbu_backup::pipeline::{
-    CompressionSpec, Expected, Input, Limits, PartGrowth, Recipe, Sealed, Tick, Watch, write,
+use kanbu_backup::{
+    crypto::{HEADER_BYTES, NewSlot, rewrap},
+    pipeline::{
+        CompressionSpec, Expected, Input, Limits, PartGrowth, Recipe, Sealed, Tick, Watch, write,
+    },
+    storage::ObjectKey,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Chance, ENVELOPES, Last, World, ZSTD, check_it, codes, read_all, read_file, recorded, sha256,
-    source, unwatched,
+    Chance, ENVELOPES, Last, World, ZSTD, check_it, codes, keyring, read_all, read_file, recorded,
+    sha256, source, unwatched,
 };
 
 const KIB: usize = 1024;
@@ -121,6 +125,47 @@ async fn an_object_of_growing_parts_is_whole() {
     let expected = recorded(&written, Sealed::None);
     let back = read_all(world.input("one", Sealed::None), expected, &world.keyring).await;
     assert!(back.unwrap() == content);
+}
+
+#[tokio::test]
+async fn a_sidecar_that_is_named_is_used_if_it_is_there_and_refused_if_it_is_none() {
+    let world = World::new();
+    let content = Chance::new("sidecar").sql(100 * KIB);
+    let input = source(vec![content.clone().into()], Last::End);
+    let storages = [world.storage("one")];
+    let written = world.write(input, ZSTD, Sealed::V2, &storages, unwatched());
+    let expected = recorded(&written.await.unwrap(), Sealed::V2);
+
+    let data = world.object("one", Sealed::V2);
+    let ObjectKey::Data { folder, name } = world.key(Sealed::V2) else {
+        panic!("not a data object")
+    };
+    let file = Input::file(&data);
+    let object = Input::Object {
+        storage: world.storage("one"),
+        key: world.key(Sealed::V2),
+        sidecar: Some(ObjectKey::Sidecar { folder, name }),
+    };
+    let new_key = keyring("the next passphrase");
+    let header = &read_file(&data)[..HEADER_BYTES];
+    let sidecar = rewrap(header, None, &world.keyring, &[NewSlot::Wrap(&new_key)]).unwrap();
+
+    for input in [file, object] {
+        let path = data.with_file_name("dump.kbk.khdr");
+        let absent = read_all(input.clone(), expected.clone(), &world.keyring).await;
+        assert!(absent.unwrap() == content);
+
+        std::fs::write(&path, &sidecar).unwrap();
+        let rewrapped = read_all(input.clone(), expected.clone(), &new_key).await;
+        assert!(rewrapped.unwrap() == content);
+        let opened = check_it(&input, &expected, &new_key).await.unwrap().opened;
+        assert_eq!(opened.unwrap().generation, Some(2));
+
+        std::fs::write(&path, [&sidecar[..], b"longer"].concat()).unwrap();
+        let longer = read_all(input, expected.clone(), &new_key).await;
+        assert_eq!(longer.unwrap_err().code, "envelope.sidecar_invalid");
+        std::fs::remove_file(&path).unwrap();
+    }
 }
 
 #[tokio::test]
