@@ -200,6 +200,8 @@ type Lanes = JoinSet<(Kind, Result<(), WorkerError>)>;
 /// A lane ends by being told to. One that ends by itself has met a bug: the process goes home in good order.
 async fn wait_for_stop(stop: &CancellationToken, lanes: &mut Lanes) -> Option<QueueError> {
     tokio::select! {
+        // An idle lane goes home as soon as it is told to: the stop has to be looked at first.
+        biased;
         () = stop.cancelled() => None,
         ended = lanes.join_next(), if !lanes.is_empty() => ended.and_then(|ended| {
             broken(ended).or(Some(QueueError::LaneEnded("some")))
