@@ -21,8 +21,30 @@ impl Output {
             return;
         }
         eprint_line(&format!("error: {} ({})", failure.message, failure.code));
-        if let Some(hint) = &failure.hint {
-            eprint_line(&format!("  hint: {hint}"));
+        print_hint(failure);
+    }
+
+    /// A failure that is not the end, and what comes next.
+    pub fn setback(self, failure: &Failure, next: &str) {
+        if self.json {
+            let fields = json!({
+                "level": "warning",
+                "code": failure.code,
+                "text": failure.message,
+                "hint": failure.hint,
+                "next": next,
+            });
+            print_json(&tagged("message", fields));
+            return;
         }
+        eprint_line(&format!("warning: {} ({})", failure.message, failure.code));
+        print_hint(failure);
+        eprint_line(&format!("  {next}"));
+    }
+}
+
+fn print_hint(failure: &Failure) {
+    if let Some(hint) = &failure.hint {
+        eprint_line(&format!("  hint: {hint}"));
     }
 }
