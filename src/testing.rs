@@ -5,6 +5,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::missing_panics_doc,
     reason = "a world that can't be built fails its test"
 )]
@@ -110,6 +111,46 @@ pub struct TestDatabase {
     pub url: String,
     pub name: String,
     admin_url: String,
+}
+
+impl TestDatabase {
+    /// Runs statements.
+    pub async fn run(&self, sql: &str) {
+        self.session().await.run(sql).await;
+    }
+
+    /// The rows of a query for one column of text.
+    pub async fn texts(&self, query: &str) -> Vec<String> {
+        self.session().await.texts(query).await
+    }
+
+    /// A connection to hold on to: what it locks stays locked until it is dropped.
+    pub async fn session(&self) -> Session {
+        let connection = PgConnection::connect(&self.url).await;
+        Session(connection.expect("a connection to the test database"))
+    }
+}
+
+/// One connection of a test.
+#[derive(Debug)]
+pub struct Session(PgConnection);
+
+impl Session {
+    /// Runs statements.
+    pub async fn run(&mut self, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut self.0)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// The rows of a query for one column of text.
+    pub async fn texts(&mut self, query: &str) -> Vec<String> {
+        sqlx::query_scalar(AssertSqlSafe(query.to_owned()))
+            .fetch_all(&mut self.0)
+            .await
+            .unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
 }
 
 impl Drop for TestDatabase {
