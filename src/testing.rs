@@ -17,7 +17,7 @@ use std::{
     thread,
 };
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::OnceCell;
 
@@ -36,7 +36,7 @@ use crate::{
 #[derive(Debug)]
 pub struct TestServer {
     server: PrivateServer,
-    _directory: ScratchDirectory,
+    directory: ScratchDirectory,
 }
 
 /// One server for all tests of this process.
@@ -53,7 +53,10 @@ impl TestServer {
 
     /// A server for one test, with settings of its own.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
-        let directory = ScratchDirectory::new();
+        Self::start_in(ScratchDirectory::new(), settings).await
+    }
+
+    async fn start_in(directory: ScratchDirectory, settings: &[(&str, &str)]) -> Self {
         let base = ServerOptions::new(directory.server(), toolsets().await)
             .throwaway()
             .setting("max_connections", "400");
@@ -63,8 +66,17 @@ impl TestServer {
         let server = PrivateServer::start(options).await;
         Self {
             server: server.expect("a private PostgreSQL for the tests"),
-            _directory: directory,
+            directory,
         }
+    }
+
+    /// Kills the server and starts it again at the same address.
+    pub async fn crashed_and_restarted(self) -> Self {
+        let Self { server, directory } = self;
+        kill_process(server.pid(), Signal::KILL).expect("a running server");
+        server.ended().await;
+        drop(server);
+        Self::start_in(directory, &[]).await
     }
 
     /// The URL of its database `postgres`, as the superuser.

@@ -58,7 +58,7 @@ impl Exit {
         let code = failure.code.as_ref();
         let (family, rest) = code.split_once('.').unwrap_or((code, ""));
         match (family, rest) {
-            ("usage" | "config" | "subject", _) | (_, "ambiguous") => Self::Usage,
+            ("usage" | "config" | "subject", _) | (_, "ambiguous" | "same_database") => Self::Usage,
             (_, "not_found") => Self::NotFound,
             ("refused", _)
             | (

@@ -42,6 +42,13 @@ pub(crate) fn plant(root: &Path) {
     fs::write(root.join("node_modules/x.js"), "x").unwrap();
 }
 
+/// Where a restored tree begins: an archive holds the directory's own name.
+pub(crate) fn root_in(restored: &Path) -> PathBuf {
+    let inside = restored.join("tree");
+    assert!(inside.is_dir(), "{}", inside.display());
+    inside
+}
+
 /// Everything below a directory but what is excluded from archives.
 pub(crate) fn entries(root: &Path) -> BTreeMap<PathBuf, Entry> {
     let mut found = BTreeMap::new();

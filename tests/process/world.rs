@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use kanbu_backup::{
-    control::ControlDb,
+    control::{ControlConfig, ControlDb},
     id::JobId,
     pg::{
         cluster::Cluster,
@@ -53,6 +53,17 @@ impl World {
     /// Like [`World::new`], with enough in the database that the storage sees bytes long before a dump ends.
     pub(crate) async fn large() -> Self {
         let world = Self::new().await;
+        world.protected.run(MUCH_CONTENT).await;
+        world
+    }
+
+    /// Like [`World::large`], with the control database on a server of its own.
+    pub(crate) async fn large_on(server: &TestServer) -> Self {
+        let database = server.database("control").await;
+        let config = ControlConfig::new(&database.url, "test");
+        let db = ControlDb::connect(&config).await.unwrap();
+        db.migrate().await.unwrap();
+        let world = Self::with(CONTENT, Some((database, db))).await;
         world.protected.run(MUCH_CONTENT).await;
         world
     }
@@ -182,7 +193,8 @@ impl World {
     pub(crate) async fn until_job(&self, id: JobId, state: JobState) -> JobView {
         let what = format!("job {id} to be {state}");
         until(&what, async || {
-            Some(self.job(id).await).filter(|job| job.state == state)
+            let job = queue::job(self.db(), id).await.ok().flatten();
+            job.filter(|job| job.state == state)
         })
         .await
     }
@@ -253,6 +265,24 @@ impl World {
         objects.retain(|path| !path.ends_with("manifest.json"));
         assert_eq!(objects.len(), 1, "{objects:?}");
         objects.remove(0).into()
+    }
+
+    /// The data object of the one backup of this kind.
+    pub(crate) fn object_of(&self, kind: &str) -> String {
+        self.object_in("backups", kind)
+    }
+
+    /// The same in another directory.
+    pub(crate) fn object_in(&self, directory: &str, kind: &str) -> String {
+        let mut objects = everything_in(&self.path(directory));
+        let within = format!("/{kind}/");
+        objects.retain(|path| {
+            path.contains(&within)
+                && !path.ends_with("manifest.json")
+                && fs::metadata(path).unwrap().is_file()
+        });
+        assert_eq!(objects.len(), 1, "{objects:?}");
+        objects.remove(0)
     }
 
     /// How many backups the catalog lists.

@@ -17,7 +17,11 @@ impl Output {
             if let Some(hint) = &failure.hint {
                 fields["hint"] = json!(hint);
             }
-            print_json(&tagged("error", fields));
+            if self.is_part {
+                fields["level"] = json!("error");
+            }
+            let kind = if self.is_part { "message" } else { "error" };
+            print_json(&tagged(kind, fields));
             return;
         }
         eprint_line(&format!("error: {} ({})", failure.message, failure.code));
