@@ -94,6 +94,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documentation_names_every_exit_code() {
+        let text = include_str!("../docs/cli.md");
+        for code in [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 130] {
+            assert!(
+                text.contains(&format!("\n| {code} ")),
+                "docs/cli.md lacks exit code {code}"
+            );
+        }
+    }
+
+    #[test]
     fn a_failure_finds_its_exit_code_by_its_stable_code() {
         for (code, exit) in [
             ("storage.full", Exit::Storage),
