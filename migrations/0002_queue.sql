@@ -48,6 +48,7 @@ create table kanbu_backup.job (
   cancel_requested_by text,
   error_code          text,
   error               text,
+  hint                text,
   created_at          timestamptz not null default now(),
   finished_at         timestamptz,
   check (attempts between 0 and max_attempts),
@@ -83,6 +84,7 @@ create table kanbu_backup.execution (
   fault       text check (fault in ('transient', 'permanent', 'lease_lost', 'cancelled')),
   error_code  text,
   error       text,
+  hint        text,
   progress    jsonb,
   log         text[] not null default '{}',
   result      jsonb,
@@ -376,7 +378,8 @@ begin
                   where p.job_id = e.job_id and p.fault = 'lease_lost' and p.id <> e.id) then now()
            else now() + backoff(j.attempts, j.backoff_base, j.backoff_cap) end,
          error_code = case when e.fault is null then null else coalesce(e.error_code, j.error_code) end,
-         error = case when e.fault is null then null else coalesce(e.error, j.error) end
+         error = case when e.fault is null then null else coalesce(e.error, j.error) end,
+         hint = case when e.fault is not null then e.hint end
     from execution e
    where e.id = any (p_executions) and j.id = e.job_id;
 
@@ -409,7 +412,7 @@ declare
 begin
   with asked as (
     select * from jsonb_to_recordset(p_endings) as a (
-      id uuid, outcome text, fault text, charged boolean, error_code text, error text, progress jsonb,
+      id uuid, outcome text, fault text, charged boolean, error_code text, error text, hint text, progress jsonb,
       log_from integer, log text[], result jsonb, warnings jsonb, bytes_in bigint, bytes_out bigint, artifact_id uuid)
   ), fenced as materialized (
     select e.id from execution e
@@ -418,7 +421,7 @@ begin
   ), ended as (
     update execution e
        set ended_at = clock_timestamp(), outcome = a.outcome, fault = a.fault, charged = a.charged,
-           error_code = a.error_code, error = a.error,
+           error_code = a.error_code, error = a.error, hint = a.hint,
            progress = coalesce(a.progress, e.progress),
            log = case when a.log is null then e.log
                       else e.log || a.log[cardinality(e.log) - a.log_from + 1 :] end,
@@ -581,7 +584,7 @@ select e.id as execution_id, e.job_id, e.kind, e.subject, e.attempt, j.max_attem
  where e.ended_at is null;
 
 create view kanbu_backup.dead_letter as
-select j.id as job_id, j.kind, j.subject, j.attempts, j.error_code, j.error, j.created_at, j.finished_at, j.origin,
+select j.id as job_id, j.kind, j.subject, j.attempts, j.error_code, j.error, j.hint, j.created_at, j.finished_at, j.origin,
        j.requested_by
   from kanbu_backup.job j
  where j.state = 'dead';

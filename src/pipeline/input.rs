@@ -1,6 +1,7 @@
 //! What can be read: an object on a storage, or a file that lies about. May be read twice, as envelope v1 demands.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, ErrorKind, Read as _, Seek as _},
     path::{Path, PathBuf},
@@ -10,7 +11,7 @@ use futures::stream::{BoxStream, StreamExt};
 use tokio::io::AsyncReadExt as _;
 
 use super::{
-    CHUNK_BYTES, Feed, FeedSender, Gone, Message, PipelineError, feed,
+    CHUNK_BYTES, Feed, FeedSender, Gone, Message, PipelineError, Sealed, feed,
     feed_sink::FeedSink,
     stage::{Halt, Sink},
 };
@@ -49,12 +50,16 @@ impl Input {
         }
     }
 
-    /// Kanbu's encrypted files are known by their name alone.
-    pub(super) fn is_named_like_v1(&self) -> bool {
-        let named_so = |path: &Path| path.extension().is_some_and(|suffix| suffix == "enc");
+    /// What the name says of the envelope. Kanbu's encrypted files are known by nothing else.
+    pub(super) fn named(&self) -> Sealed {
+        let named = |path: &Path| match path.extension().and_then(OsStr::to_str) {
+            Some("enc") => Sealed::V1,
+            Some("kbk") => Sealed::V2,
+            _ => Sealed::Unknown,
+        };
         match self {
-            Self::Object { key, .. } => named_so(Path::new(&key.to_string())),
-            Self::File { path, .. } => named_so(path),
+            Self::Object { key, .. } => named(Path::new(&key.to_string())),
+            Self::File { path, .. } => named(path),
         }
     }
 

@@ -177,6 +177,7 @@ struct Record<'a> {
     charged: bool,
     error_code: Option<&'a str>,
     error: Option<&'a str>,
+    hint: Option<&'a str>,
     progress: Option<&'a Progress>,
     log_from: usize,
     log: &'a [String],
@@ -196,6 +197,7 @@ impl<'a> Record<'a> {
             charged: true,
             error_code: None,
             error: None,
+            hint: None,
             progress: ending.progress.as_ref(),
             log_from: ending.log_from,
             log: &ending.log,
@@ -236,6 +238,7 @@ impl<'a> Record<'a> {
         Self {
             error_code: Some(&failure.code),
             error: Some(&failure.message[..end]),
+            hint: failure.hint.as_deref(),
             ..self
         }
     }
