@@ -8,6 +8,9 @@ use crate::job::Kind;
 const SHORTEST_ANSWER: Duration = Duration::from_millis(500);
 const LONGEST_REAP_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How old the progress in an execution's row may be.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
 /// A lease's length `L` and what follows from it.
 ///
 /// An outage shorter than ¾ L never costs a job, wherever it begins: 7/8 L − L/20 − L/30 − L/60 > ¾ L. (From ten seconds
@@ -30,8 +33,9 @@ impl LeaseTerms {
         self.lease
     }
 
+    /// Progress rides along, and people look at it: a long lease is renewed as often as that needs.
     pub fn renew_every(self) -> Duration {
-        self.lease / 20
+        (self.lease / 20).min(PROGRESS_EVERY)
     }
 
     /// After a renewal that failed.
