@@ -6,9 +6,11 @@
 
 use std::sync::Arc;
 
+use tokio::time::timeout;
+
 use super::{
     BackupError, Deps,
-    copies::{Attempt, Copies, Reading},
+    copies::{Attempt, Copies, Reading, stalled},
     store,
 };
 use crate::{
@@ -78,8 +80,11 @@ async fn look(
     deps: &Deps,
     lease: &Arc<Lease>,
 ) -> Result<Adopted, Failure> {
-    let found = adopt::find(storage, &deps.environment, earlier).await?;
-    let (manifest, text) = found.ok_or(BackupError::NothingThere)?;
+    let finding = adopt::find(storage, &deps.environment, earlier);
+    let found = timeout(deps.stall_timeout, finding)
+        .await
+        .map_err(|_| stalled(storage, deps.stall_timeout))?;
+    let (manifest, text) = found?.ok_or(BackupError::NothingThere)?;
     if manifest.job != lease.job() || manifest.subject != request.subject {
         return Err(BackupError::AnotherBackup.into());
     }

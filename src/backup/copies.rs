@@ -157,7 +157,8 @@ fn object(storage: &Storage, key: &ObjectKey) -> Input {
     }
 }
 
-fn stalled(storage: &Storage, patience: Duration) -> PipelineError {
+/// A storage that was waited for in vain.
+pub(super) fn stalled(storage: &Storage, patience: Duration) -> PipelineError {
     PipelineError::Stalled {
         storage: storage.name().clone(),
         seconds: patience.as_secs(),

@@ -8,7 +8,8 @@ use crate::{
     crypto::Keyring,
     execution::{Lease, Leg, unless_stalled},
     fault::{Failure, Fault},
-    pipeline::{self, Input},
+    job::VerifyLevel,
+    pipeline::{self, Input, Watch},
     storage::Storage,
 };
 
@@ -20,8 +21,8 @@ pub(super) struct Copy<'a> {
     pub text: &'a str,
 }
 
-/// How a copy is read.
-pub(super) struct Reader<'a> {
+/// How copies are looked at.
+pub(super) struct Looker<'a> {
     pub keyring: &'a Keyring,
     pub leg: &'a Leg,
     pub lease: &'a Lease,
@@ -29,9 +30,55 @@ pub(super) struct Reader<'a> {
     pub patience: Duration,
 }
 
+impl Looker<'_> {
+    /// One look, which ends when the work is told to stop, and when the storage hangs.
+    pub(super) async fn look(&self, copy: &Copy<'_>, level: VerifyLevel) -> Result<(), Failure> {
+        let looking = unless_stalled(self.leg.watch(), self.patience, async |watch| match level {
+            VerifyLevel::Quick => copy.glance().await,
+            VerifyLevel::Checked => self.read(copy, watch).await,
+        });
+        let seen = tokio::select! {
+            biased;
+            () = self.lease.cancelled().cancelled() => return Err(Failure::cancelled()),
+            seen = looking => seen,
+        };
+        seen.ok_or_else(|| VerifyError::Stalled {
+            storage: copy.storage.name().clone(),
+            seconds: self.patience.as_secs(),
+        })?
+    }
+
+    /// Every byte is what was written, and the manifest beside it is the one that was written with it.
+    async fn read(&self, copy: &Copy<'_>, watch: Watch) -> Result<(), Failure> {
+        let (storage, manifest) = (copy.storage, copy.manifest);
+        let stored = storage
+            .read_small(&manifest.manifest_key(), catalog::MAX_MANIFEST_BYTES)
+            .await?;
+        if stored != copy.text.as_bytes() {
+            return Err(VerifyError::ManifestChanged.into());
+        }
+        let input = Input::Object {
+            storage: storage.clone(),
+            key: manifest.data_key(),
+            sidecar: manifest.sidecar_key(),
+        };
+        let read = pipeline::check(&input, &manifest.expected(), self.keyring, watch).await?;
+        match read.opened {
+            Some(opened) => opened
+                .manifest_key
+                .map_or(Ok(()), |key| catalog::check_seal(&stored, &key))?,
+            None => self.lease.log(format!(
+                "{}: hash of the stored bytes only, no key opens it",
+                manifest.artifact.short()
+            )),
+        }
+        Ok(())
+    }
+}
+
 impl Copy<'_> {
     /// The objects are there and have their size.
-    pub(super) async fn glance(&self) -> Result<(), Failure> {
+    async fn glance(&self) -> Result<(), Failure> {
         let expected = self.manifest.envelope.bytes;
         self.storage.head(&self.manifest.manifest_key()).await?;
         let found = self.storage.head(&self.manifest.data_key()).await?.bytes;
@@ -40,40 +87,6 @@ impl Copy<'_> {
         } else {
             Err(VerifyError::Length { expected, found }.into())
         }
-    }
-
-    /// Every byte is what was written, and the manifest beside it is the one that was written with it.
-    pub(super) async fn read(&self, reader: &Reader<'_>) -> Result<(), Failure> {
-        let (storage, manifest) = (self.storage, self.manifest);
-        let stored = storage
-            .read_small(&manifest.manifest_key(), catalog::MAX_MANIFEST_BYTES)
-            .await?;
-        if stored != self.text.as_bytes() {
-            return Err(VerifyError::ManifestChanged.into());
-        }
-        let input = Input::Object {
-            storage: storage.clone(),
-            key: manifest.data_key(),
-            sidecar: manifest.sidecar_key(),
-        };
-        let expected = manifest.expected();
-        let read = unless_stalled(reader.leg.watch(), reader.patience, |watch| {
-            pipeline::check(&input, &expected, reader.keyring, watch)
-        });
-        let read = read.await.ok_or_else(|| VerifyError::Stalled {
-            storage: storage.name().clone(),
-            seconds: reader.patience.as_secs(),
-        })??;
-        match read.opened {
-            Some(opened) => opened
-                .manifest_key
-                .map_or(Ok(()), |key| catalog::check_seal(&stored, &key))?,
-            None => reader.lease.log(format!(
-                "{}: hash of the stored bytes only, no key opens it",
-                manifest.artifact.short()
-            )),
-        }
-        Ok(())
     }
 }
 

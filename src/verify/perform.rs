@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Deps, VerifyError,
     findings::Findings,
-    look::{Copy, Reader, verdict},
+    look::{Copy, Looker, verdict},
 };
 use crate::{
     catalog::{self, ArtifactView, CopyState, CopyView, Filter, Manifest},
@@ -125,17 +125,13 @@ impl Round<'_> {
             manifest,
             text: &artifact.manifest,
         };
-        let reader = Reader {
+        let looker = Looker {
             keyring: &self.deps.keyring,
             leg: &self.leg,
             lease: self.lease,
             patience: self.deps.stall_timeout,
         };
-        let seen = match self.level {
-            VerifyLevel::Quick => copy.glance().await,
-            VerifyLevel::Checked => copy.read(&reader).await,
-        };
-        match seen {
+        match looker.look(&copy, self.level).await {
             Ok(()) if self.level == VerifyLevel::Quick && known.state == CopyState::Damaged => {
                 let reason = known.error.as_deref().unwrap_or("found damaged before");
                 self.findings

@@ -100,7 +100,7 @@ fn troubles() -> Vec<Trouble> {
         },
         Trouble::PartsHang { from: 0 },
         Trouble::CompletionFails { with: Errno::IO },
-        Trouble::PutsFail { with: Errno::ROFS },
+        Trouble::PutsFail { with: Errno::NOSPC },
         Trouble::ReadsFail { with: Errno::IO },
         Trouble::ReadsHang,
         Trouble::ReadsLie,
@@ -276,23 +276,13 @@ async fn progress_goes_through_the_phases_in_order_and_never_back() {
     }
     let phases: Vec<_> = seen.iter().map(|progress| progress.phase).collect();
     assert!(phases.is_sorted(), "{phases:?}");
-    for phase in [Phase::Dump, Phase::ReadBack, Phase::Record] {
-        assert!(
-            phases.contains(&phase) || seat.progress().phase == phase,
-            "{phases:?}"
-        );
-        let done = seen
-            .iter()
-            .filter(|p| p.phase == phase)
-            .map(|p| p.done_bytes);
-        assert!(done.is_sorted(), "{phase} went back");
+    assert!(phases.contains(&Phase::Dump), "{phases:?}");
+    assert_eq!(seat.progress().phase, Phase::Record);
+    for phase in [Phase::Dump, Phase::ReadBack] {
+        let of_phase = seen.iter().filter(|progress| progress.phase == phase);
+        let done: Vec<_> = of_phase.map(|progress| progress.done_bytes).collect();
+        assert!(done.is_sorted(), "{phase}: {done:?}");
     }
-    let read = seen.iter().rfind(|p| p.phase == Phase::ReadBack).unwrap();
-    assert_eq!(
-        Some(read.done_bytes),
-        read.total_bytes,
-        "the bar stops short"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::{fs, sync::Arc, time::Duration};
 use kanbu_backup::{
     catalog::{self, ArtifactView, CopyState, Proof},
     crypto::Keyring,
-    execution::{Effects, Lease, Outcome, Stop},
+    execution::{Effects, Lease, Outcome, Phase, Stop},
     fault::{Failure, Fault},
     id::ArtifactId,
     job::{Verify, VerifyLevel},
@@ -14,7 +14,7 @@ use kanbu_backup::{
 };
 use rustix::io::Errno;
 
-use crate::use_world::{Kept, World, subject};
+use crate::use_world::{Kept, World, eventually, subject};
 
 const SMALL: &str = "create table t as select n, md5(n::text) from generate_series(1, 2000) as n";
 
@@ -249,8 +249,8 @@ async fn a_verification_that_is_told_to_stop_reports_nothing() {
     let kept = Kept::new();
     let lease = Arc::clone(&kept.lease);
     let (ended, ()) = tokio::join!(verify::perform(&request, &deps, &lease), async {
-        let at_the_second = async || kept.seat.progress().done_bytes > 0;
-        crate::use_world::eventually("the first copy to be read", at_the_second).await;
+        let begun = async || kept.seat.progress().phase == Phase::Check;
+        eventually("the look to begin", begun).await;
         kept.seat.stop(Stop::Requested);
     });
     assert_eq!(ended.unwrap_err().fault, Fault::Cancelled);
