@@ -99,6 +99,40 @@ async fn a_storage_that_went_away_is_not_made_anew_beneath_its_mount_point() {
 }
 
 #[tokio::test]
+async fn a_replica_that_went_away_degrades_the_backup_and_costs_it_nothing_else() {
+    let mut world = World::new().await;
+    let (near, far) = (world.path("near"), world.path("far"));
+    let replicas = format!("near={},far={}", near.display(), far.display());
+    world.set("KANBU_BACKUP_REPLICAS", &replicas);
+    let _worker = world.worker("one").await;
+    fs::remove_dir_all(&far).unwrap();
+    let ended = world.run(&["backup", "--json"]).await.with(3);
+    let result = ended.result();
+    assert_eq!(
+        (&result["outcome"], &result["copies"]),
+        (&"degraded".into(), &2.into())
+    );
+    assert!(ended.stdout.contains("storage.no_copy"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("no copy on far"), "{}", ended.stdout);
+    let list = world.run(&["list"]).await.with(0).stdout;
+    assert!(list.contains("2/3 !"), "{list}");
+    // The primary is lost as well; the restore takes the copy that is there.
+    fs::remove_file(world.object()).unwrap();
+    world.run(&["verify", "latest"]).await.with(6);
+    let target = format!("{}_back", world.protected.name);
+    world
+        .result(&["restore", "latest", "--into", &target])
+        .await;
+    let before = world.checksums(&world.protected.name).await;
+    assert_eq!(world.checksums(&target).await, before);
+    world
+        .protected
+        .run(&format!("drop database {target}"))
+        .await;
+    world.holds().await;
+}
+
+#[tokio::test]
 async fn a_storage_that_can_not_be_opened_stops_the_worker_at_its_start() {
     let world = World::new().await;
     fs::write(world.path("backups"), "a file").unwrap();

@@ -55,6 +55,15 @@ async fn kanbus_own_format_goes_round_with_a_raw_key_and_with_a_passphrase() {
             .with(0);
         let sql = fs::read_to_string(sql).unwrap();
         assert!(sql.contains("COPY public.people") && sql.contains("person 500"));
+        // Its one tag can't tell a wrong key from damage; the manifest's hash can.
+        world.set("BACKUP_ENCRYPTION_KEY", &"cd".repeat(32));
+        let _worker = world.worker("with another key").await;
+        let target = format!("{}_back", world.protected.name);
+        world
+            .run(&["restore", "latest", "--into", &target])
+            .await
+            .refused(10, "key.none_fits", "no key at hand opens");
+        assert!(!world.has_database(&target).await);
     }
 }
 

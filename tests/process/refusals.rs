@@ -53,6 +53,27 @@ async fn the_protected_database_is_refused_as_control_database_before_a_table_is
 }
 
 #[tokio::test]
+async fn a_control_database_that_is_away_is_told_by_worker_and_verbs() {
+    let mut world = World::new().await;
+    let url = "postgres://kanbu_backup:hunter2@127.0.0.1:1/kanbu_backup";
+    world.set("KANBU_BACKUP_DATABASE_URL", url);
+    for args in [&["worker"][..], &["list"], &["backup"], &["migrate", "db"]] {
+        let ended = world.run(args).await.refused(
+            8,
+            "control.unreachable",
+            "could not connect to the control database at 127.0.0.1:1",
+        );
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    }
+    let doctor = world.run(&["doctor"]).await.with(1);
+    assert!(
+        doctor.stdout.contains("✘ control database"),
+        "{}",
+        doctor.stdout
+    );
+}
+
+#[tokio::test]
 async fn up_is_refused_while_another_runs_on_its_directory() {
     let world = World::alone().await;
     let first = world.start(&["up"]);

@@ -74,6 +74,48 @@ async fn two_jobs_for_one_database_never_run_at_once_on_two_workers() {
 }
 
 #[tokio::test]
+async fn a_worker_that_slept_past_its_lease_publishes_nothing_when_it_wakes() {
+    let world = World::large().await;
+    let held = world.hold_dumps().await;
+    let sleeper = world.worker("sleeper").await;
+    let job = enqueue(&world, "slept over").await;
+    let dump = world.until_dump_waits(&sleeper).await;
+    let slept = world.job(job).await.running.unwrap().id;
+    sleeper.signal(Signal::STOP);
+    drop(held);
+    let heir = world.worker("heir").await;
+    world.until_job(job, JobState::Succeeded).await;
+    sleeper.signal(Signal::CONT);
+    sleeper.until_it_says("the lease").await;
+    until("its pg_dump to end", async || {
+        name_of(dump).is_none().then_some(())
+    })
+    .await;
+    world.dismiss(sleeper).await;
+
+    let runs = world.executions(job).await;
+    let faults: Vec<_> = runs.iter().map(|run| run.fault).collect();
+    assert_eq!(faults, [Some(Fault::LeaseLost), None]);
+    assert_eq!(runs[0].id, slept);
+    assert_eq!(runs[0].artifact, None);
+    assert_eq!(world.listed().await, 1);
+    // On the storage there is nothing but the heir's backup.
+    let of_sleeper = slept.to_string();
+    until("the sleeper's files to be gone", async || {
+        let all_else = world
+            .stored()
+            .iter()
+            .all(|path| !path.contains(&of_sleeper));
+        all_else.then_some(())
+    })
+    .await;
+    world.object();
+    world.result(&["verify", "latest"]).await;
+    world.holds().await;
+    world.dismiss(heir).await;
+}
+
+#[tokio::test]
 async fn the_backup_of_a_killed_worker_is_made_by_another_and_leaves_nothing_behind() {
     let world = World::large().await;
     let held = world.hold_dumps().await;
