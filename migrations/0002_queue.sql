@@ -76,7 +76,8 @@ create table kanbu_backup.execution (
   worker_id   uuid not null,
   attempt     smallint not null check (attempt > 0),
   charged     boolean not null default true,
-  started_at  timestamptz not null default now(),
+  -- By the clock, not by the transaction's start: so an execution begins after the one it waited for has ended.
+  started_at  timestamptz not null,
   lease_until timestamptz not null,
   ended_at    timestamptz,
   outcome     text check (outcome in ('succeeded', 'degraded', 'failed', 'cancelled')),
@@ -281,9 +282,9 @@ begin
        limit room for update of j skip locked
     ), opened as (
       -- By subject: two batches can't deadlock on the unique index.
-      insert into execution as e (id, job_id, kind, subject, exclusive, worker_id, attempt, lease_until)
+      insert into execution as e (id, job_id, kind, subject, exclusive, worker_id, attempt, started_at, lease_until)
       select p_ids[row_number() over (order by p.subject, p.id)], p.id, p_kind, p.subject, p.exclusive,
-             p_worker, p.attempts + 1, now() + p_lease
+             p_worker, p.attempts + 1, (select clock_timestamp()), now() + p_lease
         from picked p order by p.subject, p.id
       on conflict (subject) where ended_at is null and exclusive do nothing
       returning e.id, e.job_id, e.attempt
@@ -419,7 +420,7 @@ begin
      order by e.id for no key update
   ), ended as (
     update execution e
-       set ended_at = now(), outcome = a.outcome, fault = a.fault, charged = a.charged,
+       set ended_at = clock_timestamp(), outcome = a.outcome, fault = a.fault, charged = a.charged,
            error_code = a.error_code, error = a.error, hint = a.hint,
            progress = coalesce(a.progress, e.progress),
            log = case when a.log is null then e.log
@@ -456,7 +457,7 @@ begin
      order by e.id limit 100 for no key update skip locked
   ), ended as (
     update execution e
-       set ended_at = now(), outcome = 'failed', fault = 'lease_lost', error_code = 'lease.lost',
+       set ended_at = clock_timestamp(), outcome = 'failed', fault = 'lease_lost', error_code = 'lease.lost',
            error = 'the lease ran out before the worker said how the execution ended'
       from expired x where e.id = x.id
     returning e.id

@@ -35,3 +35,11 @@ mod protected;
 mod queue;
 #[path = "it/storage.rs"]
 mod storage;
+#[path = "it/use_backup.rs"]
+mod use_backup;
+#[path = "it/use_restore.rs"]
+mod use_restore;
+#[path = "it/use_verify.rs"]
+mod use_verify;
+#[path = "it/use_world.rs"]
+mod use_world;

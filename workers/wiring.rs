@@ -179,6 +179,7 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
         verify: verify::Deps {
             storages,
             keyring,
+            stall_timeout: pipeline.stall_timeout,
             catalog: db,
         },
     })

@@ -18,14 +18,27 @@ pub enum BackupError {
     UnknownSubject(Subject),
     #[error("the dump of {0} is empty")]
     Empty(Subject),
+    #[error("deriving the key was interrupted")]
+    Derivation,
+    #[error("no earlier execution left a whole copy there")]
+    NothingThere,
+    #[error("an earlier execution left another backup there")]
+    AnotherBackup,
+    #[error("no key at hand opens what an earlier execution left there")]
+    Locked,
 }
 
 impl Classified for BackupError {
     fn fault(&self) -> Fault {
         match self {
-            Self::NoStorage | Self::NotASource(_) | Self::UnknownSubject(_) | Self::Empty(_) => {
-                Fault::Permanent
-            }
+            Self::Derivation => Fault::Transient,
+            Self::NoStorage
+            | Self::NotASource(_)
+            | Self::UnknownSubject(_)
+            | Self::Empty(_)
+            | Self::NothingThere
+            | Self::AnotherBackup
+            | Self::Locked => Fault::Permanent,
         }
     }
 
@@ -35,6 +48,9 @@ impl Classified for BackupError {
             Self::NotASource(_) => "subject.not_a_source",
             Self::UnknownSubject(_) => "subject.not_configured",
             Self::Empty(_) => "backup.empty",
+            Self::Derivation => "key.derivation",
+            Self::NothingThere | Self::AnotherBackup => "backup.not_adopted",
+            Self::Locked => "key.none_fits",
         }
     }
 
@@ -44,7 +60,12 @@ impl Classified for BackupError {
             Self::UnknownSubject(_) => {
                 Some("set DATABASE_URL or KANBU_SOURCE_PATH for the worker".into())
             }
-            Self::NotASource(_) | Self::Empty(_) => None,
+            Self::NotASource(_)
+            | Self::Empty(_)
+            | Self::Derivation
+            | Self::NothingThere
+            | Self::AnotherBackup
+            | Self::Locked => None,
         }
     }
 }

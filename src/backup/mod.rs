@@ -4,9 +4,11 @@
 //! transaction that ends the execution, which belongs to `queue`. Never claims, renews, or writes SQL on `job`.
 
 mod adopt;
+mod copies;
 mod error;
 mod perform;
 mod plan;
+mod recipe;
 mod source;
 mod store;
 mod warnings;

@@ -1,8 +1,6 @@
 //! What can be backed up here, and opening it as a stream.
 
-use std::sync::Arc;
-
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use serde_json::{Value, json};
 

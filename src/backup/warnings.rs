@@ -1,6 +1,6 @@
 //! What a source has to say about itself, in sentences.
 
-use crate::{archive::PackReport, execution::Warning};
+use crate::{archive::PackReport, execution::Warning, storage::StorageName};
 
 /// An archive of fewer files than this is probably not what somebody meant.
 const FEW_FILES: u64 = 10;
@@ -29,23 +29,22 @@ pub(super) fn of_tree(report: &PackReport, encrypted: bool) -> Vec<Warning> {
         if !paths.is_empty() {
             warnings.push(said(
                 code,
-                format!("{} files {what}: {paths}", paths.count()),
+                format!("{} {what}: {paths}", counted(paths.count(), "file")),
                 true,
             ));
         }
     }
     if !report.special.is_empty() {
         let text = format!(
-            "{} sockets, pipes or devices are not archived: {}",
-            report.special.count(),
+            "not archived, because sockets, pipes and devices have no content: {}",
             report.special
         );
         warnings.push(said("source.special", text, false));
     }
     if report.files < FEW_FILES {
         let text = format!(
-            "the archive holds only {} files: is KANBU_SOURCE_PATH right?",
-            report.files
+            "the archive holds only {}: is KANBU_SOURCE_PATH right?",
+            counted(report.files, "file")
         );
         warnings.push(said("source.few_files", text, false));
     }
@@ -62,6 +61,20 @@ pub(super) fn unencrypted() -> Warning {
         "the backup is not encrypted: no BACKUP_ENCRYPTION_KEY is set".to_owned(),
         false,
     )
+}
+
+/// A storage that has no copy degrades the backup, whatever the reason.
+pub(super) fn no_copy(storage: &StorageName, reason: &str) -> Warning {
+    said(
+        "storage.no_copy",
+        format!("no copy on {storage}: {reason}"),
+        true,
+    )
+}
+
+fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 fn said(code: &str, text: String, degrades: bool) -> Warning {

@@ -169,9 +169,12 @@ impl Lease {
         }
     }
 
-    /// Says how far the work is. Cheap; the row follows with the next renewal.
+    /// Says how far the work is. Cheap; the row follows with the next renewal. A late word of an earlier phase is dropped.
     pub fn report(&self, progress: Progress) {
-        *locked(&self.shared.progress) = progress;
+        let mut current = locked(&self.shared.progress);
+        if progress.phase >= current.phase {
+            *current = progress;
+        }
     }
 
     /// Keeps a line with the execution, for `job show`, behind the seconds since its start. Never a secret.

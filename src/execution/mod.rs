@@ -12,5 +12,5 @@ pub use self::{
     lease::{Lease, LeaseLost, LeaseSeat, Recheck, Stop},
     outcome::{Effects, Outcome, Warning},
     progress::{Phase, Progress},
-    watch::Total,
+    watch::{Leg, Total, unless_stalled},
 };

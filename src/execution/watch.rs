@@ -1,10 +1,12 @@
-//! From the stream's ticks to the progress that people see, and from the stream's last question to the lease.
+//! From the streams' ticks to the progress that people see, and from a stream's last question to the lease.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use tokio::{sync::Notify, time::timeout};
 
 use super::{Lease, Phase, Progress};
 use crate::{
@@ -27,33 +29,86 @@ pub enum Total {
 }
 
 impl Lease {
-    /// Lets a stream run under this lease: it stops with it, reports to it, and asks it before anything is completed.
-    pub fn watch(self: &Arc<Self>, phase: Phase, total: Option<Total>) -> Watch {
-        let (reporter, gatekeeper) = (Arc::clone(self), Arc::clone(self));
-        let meter = Mutex::new(Meter::new(phase, total));
-        let tick = move |tick: Tick| {
-            let progress = meter
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .progress(tick);
-            if let Some(progress) = progress {
-                reporter.report(progress);
-            }
-        };
+    /// Says that a part of the work has begun. What is to be done in it counts as nothing done until a stream says more.
+    pub fn begin(self: &Arc<Self>, phase: Phase, total: Option<Total>) -> Leg {
         self.report(Progress {
             phase,
             ..Progress::default()
         });
-        let gate = move || -> futures::future::BoxFuture<'static, _> {
-            Box::pin(async move { gatekeeper.check().await })
-        };
-        Watch::new(self.cancelled().clone(), Arc::new(tick)).with_gate(Box::new(gate))
+        Leg {
+            lease: Arc::clone(self),
+            meter: Arc::new(Mutex::new(Meter::new(phase, total))),
+        }
+    }
+
+    /// A part of the work that takes one stream; see [`Leg::watch`].
+    pub fn watch(self: &Arc<Self>, phase: Phase, total: Option<Total>) -> Watch {
+        self.begin(phase, total).watch()
     }
 }
 
+/// One phase of the work: of one stream, or of several whose bytes add up, side by side or one after the other.
+#[derive(Clone, Debug)]
+pub struct Leg {
+    lease: Arc<Lease>,
+    meter: Arc<Mutex<Meter>>,
+}
+
+impl Leg {
+    /// Lets a stream run under the lease: it stops with it, reports to it, and asks it before anything is completed.
+    pub fn watch(&self) -> Watch {
+        let (reporter, gatekeeper) = (Arc::clone(&self.lease), Arc::clone(&self.lease));
+        let meter = Arc::clone(&self.meter);
+        let stream = locked(&meter).add_stream();
+        let tick = move |tick: Tick| {
+            let progress = locked(&meter).progress(stream, tick);
+            if let Some(progress) = progress {
+                reporter.report(progress);
+            }
+        };
+        let gate = move || -> futures::future::BoxFuture<'static, _> {
+            Box::pin(async move { gatekeeper.check().await })
+        };
+        Watch::new(self.lease.cancelled().clone(), Arc::new(tick)).with_gate(Box::new(gate))
+    }
+}
+
+/// Runs a reading stream, and stops it when it has moved nothing for `patience`: then there is no result. A storage that
+/// hangs in the middle of a reading would otherwise be waited for until the execution's deadline.
+pub async fn unless_stalled<R: Future>(
+    watch: Watch,
+    patience: Duration,
+    read: impl FnOnce(Watch) -> R,
+) -> Option<R::Output> {
+    let Watch { cancel, tick, gate } = watch;
+    let stop = cancel.child_token();
+    let _stops_when_dropped = stop.clone().drop_guard();
+    let moved = Arc::new(Notify::new());
+    let mover = Arc::clone(&moved);
+    let telling = move |now: Tick| {
+        mover.notify_one();
+        tick(now);
+    };
+    let read = read(Watch::new(stop, Arc::new(telling)).with_gate(gate));
+    let stalled = async { while timeout(patience, moved.notified()).await.is_ok() {} };
+    tokio::select! {
+        biased;
+        done = read => Some(done),
+        () = stalled => None,
+    }
+}
+
+fn locked(meter: &Mutex<Meter>) -> std::sync::MutexGuard<'_, Meter> {
+    meter.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
 struct Meter {
     phase: Phase,
     total: Option<Total>,
+    /// How far each stream is. One that begins anew, as a reader of envelope v1 does, stays where it was until it is
+    /// further: done bytes never become fewer.
+    streams: Vec<Tick>,
     samples: VecDeque<(Instant, u64)>,
 }
 
@@ -62,30 +117,27 @@ impl Meter {
         Self {
             phase,
             total,
+            streams: Vec::new(),
             samples: VecDeque::from([(Instant::now(), 0)]),
         }
     }
 
+    fn add_stream(&mut self) -> usize {
+        self.streams.push(Tick::default());
+        self.streams.len() - 1
+    }
+
     /// `None` between two samples.
-    fn progress(&mut self, tick: Tick) -> Option<Progress> {
-        let (now, done) = (Instant::now(), self.done(tick));
-        if self
-            .samples
-            .back()
-            .is_some_and(|(last, _)| now - *last < SAMPLE_EVERY)
-        {
+    fn progress(&mut self, stream: usize, tick: Tick) -> Option<Progress> {
+        let sum = self.advance(stream, tick);
+        let (now, done) = (Instant::now(), self.done(sum));
+        let is_recent = |(last, _): &(Instant, u64)| now - *last < SAMPLE_EVERY;
+        // The end is told however soon it comes, or a bar would stop short of it.
+        let at_end = self.total == Some(Total::Known(done));
+        if self.samples.back().is_some_and(is_recent) && !at_end {
             return None;
         }
-        self.samples.push_back((now, done));
-        while self.samples.len() > 2
-            && self
-                .samples
-                .front()
-                .is_some_and(|(first, _)| now - *first > WINDOW)
-        {
-            self.samples.pop_front();
-        }
-        let (since, before) = *self.samples.front()?;
+        let rate = self.rate(now, done);
         let (total_bytes, total_is_estimate) = match self.total {
             Some(Total::Known(total)) => (Some(total), false),
             Some(Total::Estimate(total)) => (Some(total.max(done)), true),
@@ -96,11 +148,35 @@ impl Meter {
             done_bytes: done,
             total_bytes,
             total_is_estimate,
-            stored_bytes: tick.stored_bytes,
-            rate_bps: ByteSize(done.saturating_sub(before))
-                .per_second(now - since)
-                .0,
+            stored_bytes: sum.stored_bytes,
+            rate_bps: rate,
             message: None,
+        })
+    }
+
+    /// All streams together.
+    fn advance(&mut self, stream: usize, tick: Tick) -> Tick {
+        if let Some(known) = self.streams.get_mut(stream) {
+            known.content_bytes = known.content_bytes.max(tick.content_bytes);
+            known.stored_bytes = known.stored_bytes.max(tick.stored_bytes);
+        }
+        self.streams.iter().fold(Tick::default(), |sum, tick| Tick {
+            content_bytes: sum.content_bytes + tick.content_bytes,
+            stored_bytes: sum.stored_bytes + tick.stored_bytes,
+        })
+    }
+
+    /// Bytes a second over the window, with `done` as its newest sample.
+    fn rate(&mut self, now: Instant, done: u64) -> u64 {
+        self.samples.push_back((now, done));
+        let is_past = |(first, _): &(Instant, u64)| now - *first > WINDOW;
+        while self.samples.len() > 2 && self.samples.front().is_some_and(is_past) {
+            self.samples.pop_front();
+        }
+        self.samples.front().map_or(0, |(since, before)| {
+            ByteSize(done.saturating_sub(*before))
+                .per_second(now - *since)
+                .0
         })
     }
 
@@ -121,21 +197,39 @@ impl Meter {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+
+    fn at(bytes: u64) -> Tick {
+        Tick {
+            content_bytes: bytes,
+            stored_bytes: bytes,
+        }
+    }
+
+    /// A meter whose last sample is two seconds old.
+    fn meter(phase: Phase, total: Total) -> Meter {
+        let mut meter = Meter::new(phase, Some(total));
+        rest(&mut meter);
+        meter
+    }
+
+    fn rest(meter: &mut Meter) {
+        let done = meter.samples.back().map_or(0, |(_, done)| *done);
+        let past = Instant::now().checked_sub(Duration::from_secs(2)).unwrap();
+        meter.samples = VecDeque::from([(past, done)]);
+    }
 
     #[test]
     fn an_estimate_that_falls_short_moves_the_end_and_not_the_bar() {
-        let mut meter = Meter::new(Phase::Dump, Some(Total::Estimate(100)));
-        meter.samples = VecDeque::from([(
-            Instant::now().checked_sub(Duration::from_secs(2)).unwrap(),
-            0,
-        )]);
-        let progress = meter
-            .progress(Tick {
-                content_bytes: 400,
-                stored_bytes: 50,
-            })
-            .unwrap();
+        let mut meter = meter(Phase::Dump, Total::Estimate(100));
+        let stream = meter.add_stream();
+        let tick = Tick {
+            content_bytes: 400,
+            stored_bytes: 50,
+        };
+        let progress = meter.progress(stream, tick).unwrap();
         assert_eq!(
             (progress.done_bytes, progress.total_bytes),
             (400, Some(400))
@@ -146,5 +240,57 @@ mod tests {
             "{}",
             progress.rate_bps
         );
+    }
+
+    #[test]
+    fn the_streams_of_a_phase_add_up_and_never_go_back() {
+        let mut meter = meter(Phase::ReadBack, Total::Known(200));
+        let (first, second) = (meter.add_stream(), meter.add_stream());
+        let mut done = Vec::new();
+        for (stream, bytes) in [(first, 60), (second, 30), (first, 10), (second, 40)] {
+            rest(&mut meter);
+            done.push(meter.progress(stream, at(bytes)).unwrap().done_bytes);
+        }
+        assert_eq!(done, [60, 90, 90, 100]);
+    }
+
+    #[test]
+    fn the_end_is_told_however_soon_it_comes() {
+        let mut meter = Meter::new(Phase::Check, Some(Total::Known(100)));
+        let stream = meter.add_stream();
+        assert_eq!(meter.progress(stream, at(99)), None);
+        assert_eq!(meter.progress(stream, at(100)).unwrap().done_bytes, 100);
+    }
+
+    #[test]
+    fn a_late_tick_of_an_earlier_phase_does_not_bring_it_back() {
+        let (rechecks, _unanswered) = tokio::sync::mpsc::channel(1);
+        let ids = (crate::id::ExecutionId::new(), crate::id::JobId::new());
+        let (lease, seat) = Lease::grant(ids.0, ids.1, 1, rechecks);
+        let lease = Arc::new(lease);
+        let check = lease.watch(Phase::Check, Some(Total::Known(10)));
+        lease.begin(Phase::Load, None);
+        (check.tick)(at(10));
+        assert_eq!(seat.progress().phase, Phase::Load);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_moves_nothing_is_stopped_and_one_that_does_is_not() {
+        let patience = Duration::from_secs(60);
+        let watch = || Watch::new(CancellationToken::new(), Arc::new(|_| {}));
+        let mut handed = None;
+        let hung = unless_stalled(watch(), patience, |watch| {
+            handed = Some(watch.cancel.clone());
+            std::future::pending::<()>()
+        });
+        assert!(hung.await.is_none());
+        assert!(handed.unwrap().is_cancelled());
+        let slow = unless_stalled(watch(), patience, |watch| async move {
+            for bytes in 0..5 {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                (watch.tick)(at(bytes));
+            }
+        });
+        assert!(slow.await.is_some());
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::stream::{BoxStream, StreamExt};
+use tokio::io::AsyncReadExt as _;
 
 use super::{
     CHUNK_BYTES, Feed, FeedSender, Gone, Message, PipelineError, Sealed, feed,
@@ -19,6 +20,9 @@ use crate::{
     fault::Failure,
     storage::{ObjectKey, Storage, StorageError},
 };
+
+/// Enough of a sidecar to see that it is too long.
+const SIDECAR_LOOK: u64 = HEADER_BYTES as u64 + 1;
 
 /// Where stored bytes come from. A sidecar that is named is used if it is there, and set aside if it isn't named.
 #[derive(Clone, Debug)]
@@ -66,7 +70,7 @@ impl Input {
                 storage,
                 sidecar: Some(key),
                 ..
-            } => match storage.read_small(key, HEADER_BYTES as u64).await {
+            } => match storage.read_range(key, 0..SIDECAR_LOOK).await {
                 Ok(bytes) => Ok(Some(bytes.into())),
                 Err(StorageError::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error.into()),
@@ -74,7 +78,7 @@ impl Input {
             Self::File {
                 sidecar: Some(path),
                 ..
-            } => match tokio::fs::read(path).await {
+            } => match read_start(path).await {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(unreadable(path)(error).into()),
@@ -95,6 +99,13 @@ impl Input {
             },
         })
     }
+}
+
+async fn read_start(path: &Path) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    let file = tokio::fs::File::open(path).await?;
+    file.take(SIDECAR_LOOK).read_to_end(&mut start).await?;
+    Ok(start)
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> PipelineError {

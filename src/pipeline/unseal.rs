@@ -79,6 +79,11 @@ impl Unsealer {
         }
     }
 
+    /// Whether the payload differs from what is stored.
+    pub(super) fn is_sealed(&self) -> bool {
+        !matches!(self.envelope, Envelope::None { .. })
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8], sink: &mut dyn Sink) -> Result<(), Halt> {
         self.payload.clear();
         match &mut self.envelope {

@@ -7,15 +7,10 @@ use serde_json::Value;
 use sqlx::{Acquire, PgConnection};
 use uuid::Uuid;
 
-use super::{
-    NewJob, Origin, QueueError,
-    backoff::{ANSWER_WITHIN, ask},
-    enqueue::enqueue,
-    wire::stored,
-};
+use super::{NewJob, Origin, QueueError, backoff::ANSWER_WITHIN, enqueue::enqueue, wire::stored};
 use crate::{
     catalog,
-    control::ControlDb,
+    control::{ControlDb, within},
     execution::{Effects, Outcome, Progress, Warning},
     fault::{Failure, Fault},
     id::{ExecutionId, JobId},
@@ -91,8 +86,8 @@ pub async fn finish_many(
     endings: &[&Ending],
 ) -> Result<Vec<(ExecutionId, Answer)>, QueueError> {
     let records = stored(endings.iter().map(|e| Record::of(e)).collect::<Vec<_>>());
-    ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        close(conn, &records).await
+    within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move { close(conn, &records).await })
     })
     .await
 }
@@ -100,18 +95,21 @@ pub async fn finish_many(
 /// Closes one execution together with everything its end brings about, or not at all.
 pub async fn publish(db: &ControlDb, ending: &Ending) -> Result<Answer, QueueError> {
     let records = stored([Record::of(ending)]);
-    ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        let mut tx = conn.begin().await?;
-        let answers = close(&mut tx, &records).await?;
-        let answer = answers.first().map_or(Answer::Lost, |(_, answer)| *answer);
-        if let (Answer::Closed, Some(effects)) = (answer, ending.effects()) {
-            record(&mut tx, effects).await?;
-            for job in &effects.follow_ups {
-                follow_up(&mut tx, ending.job, job).await?;
+    let ending = ending.clone();
+    within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let mut tx = conn.begin().await?;
+            let answers = close(&mut tx, &records).await?;
+            let answer = answers.first().map_or(Answer::Lost, |(_, answer)| *answer);
+            if let (Answer::Closed, Some(effects)) = (answer, ending.effects()) {
+                record(&mut tx, effects).await?;
+                for job in &effects.follow_ups {
+                    follow_up(&mut tx, ending.job, job).await?;
+                }
             }
-        }
-        tx.commit().await?;
-        Ok(answer)
+            tx.commit().await?;
+            Ok(answer)
+        })
     })
     .await
 }

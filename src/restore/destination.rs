@@ -44,6 +44,7 @@ impl Destination {
     /// Whether this can take `content`, before anything is read.
     pub(super) fn require_fit(&self, content: Content) -> Result<(), RestoreError> {
         match (self, content) {
+            (Self::Database { no_owner: true, .. }, Content::Sql) => Err(RestoreError::PlainOwners),
             (Self::Database { name, .. }, Content::PgDumpCustom | Content::Sql) => usable(name),
             (Self::Directory { path }, Content::Tar) if path.is_absolute() => Ok(()),
             (Self::Directory { path }, Content::Tar) => {
@@ -71,5 +72,47 @@ fn usable(name: &str) -> Result<(), RestoreError> {
         Ok(())
     } else {
         Err(RestoreError::BadDatabaseName(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Classified;
+
+    fn database(name: &str, no_owner: bool) -> Destination {
+        Destination::Database {
+            name: name.to_owned(),
+            no_owner,
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_for_its_own_reason() {
+        let directory = |path: &str| Destination::Directory { path: path.into() };
+        let long = "x".repeat(MAX_DATABASE_NAME_BYTES + 1);
+        for (destination, content, code) in [
+            (
+                database("a", false),
+                Content::Tar,
+                "usage.wrong_destination",
+            ),
+            (directory("/a"), Content::Sql, "usage.wrong_destination"),
+            (directory("a"), Content::Tar, "usage.relative_path"),
+            (database("", false), Content::Sql, "usage.database_name"),
+            (database("a\nb", false), Content::Sql, "usage.database_name"),
+            (database(&long, false), Content::Sql, "usage.database_name"),
+            (database("a", true), Content::Sql, "restore.plain_owners"),
+        ] {
+            let refused = destination.require_fit(content).unwrap_err();
+            assert_eq!(refused.code(), code, "{destination} for {content}");
+        }
+        assert!(
+            database("a", true)
+                .require_fit(Content::PgDumpCustom)
+                .is_ok()
+        );
+        assert!(database("a", false).require_fit(Content::Sql).is_ok());
+        assert!(directory("/a").require_fit(Content::Tar).is_ok());
     }
 }

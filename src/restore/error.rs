@@ -17,6 +17,8 @@ pub enum RestoreError {
         artifact: ArtifactId,
         storage: Option<String>,
     },
+    #[error("storage {0} is not configured here")]
+    NotConfigured(String),
     #[error("a source archive can't be restored into a database")]
     ArchiveIntoDatabase,
     #[error("a database dump can't be restored into a directory")]
@@ -27,8 +29,10 @@ pub enum RestoreError {
     RelativePath(PathBuf),
     #[error("no key at hand opens {0}")]
     NoKey(String),
-    #[error("no server is configured to restore into")]
+    #[error("no server to restore into is configured: a restore needs DATABASE_URL")]
     NoTarget,
+    #[error("a plain dump names its owners in its text, so it can't be restored without them")]
+    PlainOwners,
     #[error("{} holds neither a backup nor a manifest", .0.display())]
     NotABackup(PathBuf),
     #[error("what {} contains can't be told", .0.display())]
@@ -44,11 +48,13 @@ impl Classified for RestoreError {
         match self {
             Self::NotFound(_) | Self::NotABackup(_) => "backup.not_found",
             Self::NoCopy { .. } => "storage.no_copy",
+            Self::NotConfigured(_) => "storage.not_configured",
             Self::ArchiveIntoDatabase | Self::DumpIntoDirectory => "usage.wrong_destination",
             Self::BadDatabaseName(_) => "usage.database_name",
             Self::RelativePath(_) => "usage.relative_path",
             Self::NoKey(_) => "key.none_fits",
             Self::NoTarget => "config.no_database",
+            Self::PlainOwners => "restore.plain_owners",
             Self::UnknownContent(_) => "integrity.unknown_content",
         }
     }
@@ -68,7 +74,14 @@ impl Classified for RestoreError {
                 "set BACKUP_ENCRYPTION_KEY to the key that it was made with; `show` names it"
                     .into(),
             ),
-            Self::NoTarget => Some("set DATABASE_URL".into()),
+            Self::NoTarget => Some(
+                "a dump can be taken through Docker, but it is loaded over a connection: set DATABASE_URL"
+                    .into(),
+            ),
+            Self::PlainOwners => {
+                Some("create the roles that the dump names, and restore with owners".into())
+            }
+            Self::NotConfigured(_) => Some("name a storage of `doctor`'s list, or none".into()),
             Self::UnknownContent(_) => Some("use `kanbu-backup inspect` on the file".into()),
             Self::BadDatabaseName(_) | Self::NotABackup(_) => None,
         }

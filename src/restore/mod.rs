@@ -3,6 +3,7 @@
 //! The whole backup is read and checked before anything is created; a failure afterwards removes what was half made. The
 //! same code serves the queue's jobs and the offline verb, which has only a file or a storage and a key.
 
+mod database;
 mod destination;
 mod error;
 mod origin;
@@ -24,15 +25,6 @@ pub struct Parts<'a> {
     pub keyring: &'a Keyring,
 }
 
-impl Deps {
-    pub fn parts(&self) -> Parts<'_> {
-        Parts {
-            target: self.target.as_ref(),
-            keyring: &self.keyring,
-        }
-    }
-}
-
 /// What a restore job needs besides its request.
 #[derive(Clone, Debug)]
 pub struct Deps {
@@ -41,4 +33,13 @@ pub struct Deps {
     /// The server that gets the new database; `None` where none is configured.
     pub target: Option<DatabaseTarget>,
     pub catalog: ControlDb,
+}
+
+impl Deps {
+    pub fn parts(&self) -> Parts<'_> {
+        Parts {
+            target: self.target.as_ref(),
+            keyring: &self.keyring,
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::{fs::File, io::Read as _, path::Path};
 
+use serde::Deserialize as _;
+
 use super::RestoreError;
 use crate::{
     catalog::{self, Content, Manifest},
@@ -10,7 +12,10 @@ use crate::{
     execution::Total,
     fault::Failure,
     id::ArtifactId,
-    pg::facts::Facts,
+    pg::{
+        dump::major_of,
+        facts::{Facts, Shape},
+    },
     pipeline::{Expected, Input},
     storage::Storage,
 };
@@ -23,10 +28,12 @@ pub struct Origin {
     pub content: Content,
     /// The server and database that were dumped, where the manifest tells.
     pub server: Option<Facts>,
+    /// Of the `pg_dump` that dumped it, where the manifest tells.
+    pub client_major: Option<u32>,
 }
 
 impl Origin {
-    /// The first good copy of a listed backup, on `storage` if one is named.
+    /// A good copy of a listed backup: on `wanted`, or on the first storage that has one, the primary before all.
     pub async fn of_artifact(
         id: ArtifactId,
         wanted: Option<&str>,
@@ -36,20 +43,21 @@ impl Origin {
         let artifact = catalog::get(catalog, id)
             .await?
             .ok_or(RestoreError::NotFound(id))?;
-        let no_copy = || RestoreError::NoCopy {
+        let is_wanted =
+            |storage: &&Storage| wanted.is_none_or(|wanted| storage.name().as_str() == wanted);
+        let mut eligible = storages.iter().filter(is_wanted).peekable();
+        if let (Some(wanted), None) = (wanted, eligible.peek()) {
+            return Err(RestoreError::NotConfigured(wanted.to_owned()).into());
+        }
+        let has_it = |storage: &&Storage| {
+            artifact
+                .stored_copies()
+                .any(|copy| copy.storage == *storage.name())
+        };
+        let storage = eligible.find(has_it).ok_or_else(|| RestoreError::NoCopy {
             artifact: id,
             storage: wanted.map(str::to_owned),
-        };
-        let storage = artifact
-            .stored_copies()
-            .map(|copy| copy.storage.as_str())
-            .filter(|name| wanted.is_none_or(|wanted| *name == wanted))
-            .find_map(|name| {
-                storages
-                    .iter()
-                    .find(|storage| storage.name().as_str() == name)
-            })
-            .ok_or_else(no_copy)?;
+        })?;
         Ok(Self::on_storage(storage, &artifact.manifest()?))
     }
 
@@ -61,6 +69,7 @@ impl Origin {
             expected: Expected::default(),
             content: content.ok_or_else(|| RestoreError::UnknownContent(path.to_owned()))?,
             server: None,
+            client_major: None,
         })
     }
 
@@ -74,8 +83,25 @@ impl Origin {
             },
             expected: manifest.expected(),
             content: manifest.content,
-            server: serde_json::from_value(manifest.source["server"].clone()).ok(),
+            server: Facts::deserialize(&manifest.source["server"]).ok(),
+            client_major: manifest.source["client_version"]
+                .as_str()
+                .and_then(major_of),
         }
+    }
+
+    /// The newest PostgreSQL that had a hand in the dump.
+    pub(super) fn newest_major(&self) -> Option<u32> {
+        let server = self.server.as_ref().map(Facts::major);
+        server.max(self.client_major)
+    }
+
+    /// How the database was made that was dumped.
+    pub(super) fn shape(&self) -> Shape {
+        let server = self.server.as_ref();
+        server
+            .map(|server| server.shape.clone())
+            .unwrap_or_default()
     }
 
     /// The end of the progress bar.

@@ -11,8 +11,9 @@ use std::{
 use async_trait::async_trait;
 use futures::{FutureExt, future, stream::BoxStream};
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart, path::Path,
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    path::Path,
 };
 use rustix::io::Errno;
 
@@ -33,6 +34,12 @@ pub enum Trouble {
     PutsFail { with: Errno },
     /// Nothing can be listed.
     ListingFails { with: Errno },
+    /// No object can be read.
+    ReadsFail { with: Errno },
+    /// Reading an object is never answered.
+    ReadsHang,
+    /// What is read isn't what lies there: the last bit is the other one.
+    ReadsLie,
 }
 
 impl Storage {
@@ -69,6 +76,23 @@ fn failure(errno: Errno) -> object_store::Error {
     }
 }
 
+async fn lie(truth: GetResult) -> Result<GetResult> {
+    let (meta, range) = (truth.meta.clone(), truth.range.clone());
+    let (attributes, extensions) = (truth.attributes.clone(), truth.extensions.clone());
+    let mut bytes = truth.bytes().await?.to_vec();
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 1;
+    }
+    let stream = future::ready(Ok(bytes.into())).into_stream();
+    Ok(GetResult {
+        payload: GetResultPayload::Stream(Box::pin(stream)),
+        meta,
+        range,
+        attributes,
+        extensions,
+    })
+}
+
 #[async_trait]
 impl ObjectStore for Faulty {
     async fn put_opts(&self, at: &Path, payload: PutPayload, how: PutOptions) -> Result<PutResult> {
@@ -91,7 +115,13 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, at: &Path, how: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(at, how).await
+        let is_look = how.head;
+        match self.trouble {
+            Trouble::ReadsFail { with } if !is_look => Err(failure(with)),
+            Trouble::ReadsHang if !is_look => future::pending().await,
+            Trouble::ReadsLie if !is_look => lie(self.inner.get_opts(at, how).await?).await,
+            _ => self.inner.get_opts(at, how).await,
+        }
     }
 
     fn delete_stream(

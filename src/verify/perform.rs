@@ -2,62 +2,41 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-
-use super::Deps;
+use super::{
+    Deps, VerifyError,
+    findings::Findings,
+    look::{Copy, Reader, verdict},
+};
 use crate::{
-    catalog::{self, ArtifactView, CopyCheck, CopyState, Filter},
-    execution::{Effects, Lease, Phase, Total, Warning},
+    catalog::{self, ArtifactView, CopyState, CopyView, Filter, Manifest},
+    execution::{Effects, Lease, Leg, Phase, Total},
     fault::{Failure, Fault},
     job::{Verify, VerifyLevel},
-    pipeline::{self, Input},
     storage::{Storage, StorageName},
 };
 
-/// What was seen so far.
-#[derive(Default)]
-struct Findings {
-    checks: Vec<CopyCheck>,
-    warnings: Vec<Warning>,
-    /// The first reason why a copy could not be looked at.
-    blind: Option<Failure>,
-    bytes: u64,
-}
-
-/// Looks at every copy that the catalog believes in. A bad one is a finding (and degrades the outcome); only when no copy
-/// could be looked at at all does the verification itself fail.
+/// Looks at every copy that the catalog believes in. A bad one is a finding (and degrades the outcome), and so is one on a
+/// storage that is configured no more; only when no copy could be looked at at all does the verification itself fail.
 pub async fn perform(
     request: &Verify,
     deps: &Deps,
     lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
-    let mut findings = Findings::default();
-    for artifact in wanted(request, deps).await? {
-        for copy in artifact
-            .copies
-            .iter()
-            .filter(|copy| is_expected(copy.state))
-        {
-            lease.stopped()?;
-            let storage = deps
-                .storages
-                .iter()
-                .find(|storage| *storage.name() == copy.storage);
-            let Some(storage) = storage else {
-                findings.cannot_look(&artifact, &copy.storage, unknown_storage(&copy.storage));
-                continue;
-            };
-            look(
-                &artifact,
-                storage,
-                request.level,
-                deps,
-                (lease, &mut findings),
-            )
-            .await;
-        }
+    let artifacts = wanted(request, deps).await?;
+    let mut round = Round {
+        deps,
+        lease,
+        level: request.level,
+        leg: lease.begin(Phase::Check, total(&artifacts, request.level, deps)),
+        findings: Findings::new(request.level),
+    };
+    if artifacts.is_empty() {
+        round.findings.nothing_there(&request.subject);
     }
-    findings.into_effects(lease)
+    for artifact in &artifacts {
+        round.look_at(artifact).await?;
+    }
+    round.findings.into_effects(lease)
 }
 
 async fn wanted(request: &Verify, deps: &Deps) -> Result<Vec<ArtifactView>, Failure> {
@@ -70,190 +49,111 @@ async fn wanted(request: &Verify, deps: &Deps) -> Result<Vec<ArtifactView>, Fail
         return Ok(catalog::list(&deps.catalog, &filter).await?);
     };
     let artifact = catalog::get(&deps.catalog, id).await?;
-    let gone = || {
-        Failure::new(
-            Fault::Permanent,
-            "backup.not_found",
-            format!("there is no backup {id}"),
-        )
-    };
-    Ok(vec![artifact.ok_or_else(gone)?])
+    Ok(vec![artifact.ok_or(VerifyError::NotFound(id))?])
 }
 
 /// A copy that is being deleted is nobody's promise any more.
-fn is_expected(state: CopyState) -> bool {
-    match state {
+fn expected(artifact: &ArtifactView) -> impl Iterator<Item = &CopyView> {
+    artifact.copies.iter().filter(|copy| match copy.state {
         CopyState::Stored | CopyState::Missing | CopyState::Damaged => true,
         CopyState::Deleting | CopyState::Deleted => false,
+    })
+}
+
+/// The bytes that there are to read.
+fn total(artifacts: &[ArtifactView], level: VerifyLevel, deps: &Deps) -> Option<Total> {
+    let bytes = |artifact: &ArtifactView| {
+        let here = expected(artifact).filter(|copy| deps.storage(&copy.storage).is_some());
+        artifact.stored_bytes * here.count() as u64
+    };
+    match level {
+        VerifyLevel::Checked => Some(Total::Known(artifacts.iter().map(bytes).sum())),
+        VerifyLevel::Quick => None,
     }
 }
 
-async fn look(
-    artifact: &ArtifactView,
-    storage: &Storage,
+impl Deps {
+    fn storage(&self, name: &StorageName) -> Option<&Storage> {
+        self.storages.iter().find(|storage| storage.name() == name)
+    }
+}
+
+/// One verification under way.
+struct Round<'a> {
+    deps: &'a Deps,
+    lease: &'a Arc<Lease>,
     level: VerifyLevel,
-    deps: &Deps,
-    (lease, findings): (&Arc<Lease>, &mut Findings),
-) {
-    let seen = match level {
-        VerifyLevel::Quick => glance(artifact, storage).await,
-        VerifyLevel::Checked => read(artifact, storage, deps, lease).await,
-    };
-    match seen {
-        Ok(()) => {
-            findings.bytes += artifact.stored_bytes;
-            findings.good(artifact, storage, level);
+    leg: Leg,
+    findings: Findings,
+}
+
+impl Round<'_> {
+    async fn look_at(&mut self, artifact: &ArtifactView) -> Result<(), Failure> {
+        let manifest = match artifact.manifest() {
+            Ok(manifest) => manifest,
+            // What the catalog holds is damaged. The copies may be as good as ever.
+            Err(error) => {
+                let failure = Failure::from(error);
+                for copy in expected(artifact) {
+                    self.findings.cannot_look(artifact, copy, failure.clone());
+                }
+                return Ok(());
+            }
+        };
+        for copy in expected(artifact) {
+            self.lease.stopped()?;
+            match self.deps.storage(&copy.storage) {
+                Some(storage) => self.look(artifact, copy, &manifest, storage).await?,
+                None => {
+                    let missing = VerifyError::NotConfigured(copy.storage.clone());
+                    self.findings.out_of_reach(artifact, copy, &missing.into());
+                }
+            }
         }
-        Err(failure) => match verdict(&failure) {
-            Some(state) => findings.bad(artifact, storage, state, &failure, level),
-            None => findings.cannot_look(artifact, storage.name(), failure),
-        },
-    }
-}
-
-/// The objects are there and have their size.
-async fn glance(artifact: &ArtifactView, storage: &Storage) -> Result<(), Failure> {
-    let manifest = artifact.manifest()?;
-    storage.head(&manifest.manifest_key()).await?;
-    let data = storage.head(&manifest.data_key()).await?;
-    if data.bytes == artifact.stored_bytes {
-        return Ok(());
-    }
-    let text = format!(
-        "{} bytes are stored instead of {}",
-        data.bytes, artifact.stored_bytes
-    );
-    Err(Failure::new(Fault::Permanent, "integrity.length", text))
-}
-
-/// Every byte is what was written, and the manifest beside it is the one that was written with it.
-async fn read(
-    artifact: &ArtifactView,
-    storage: &Storage,
-    deps: &Deps,
-    lease: &Arc<Lease>,
-) -> Result<(), Failure> {
-    let manifest = artifact.manifest()?;
-    let stored = storage
-        .read_small(&manifest.manifest_key(), catalog::MAX_MANIFEST_BYTES)
-        .await?;
-    if stored != artifact.manifest.as_bytes() {
-        return Err(Failure::new(
-            Fault::Permanent,
-            "manifest.changed",
-            "the manifest is not the one that was written",
-        ));
-    }
-    let input = Input::Object {
-        storage: storage.clone(),
-        key: manifest.data_key(),
-        sidecar: manifest.sidecar_key(),
-    };
-    let watch = lease.watch(Phase::Check, Some(Total::Known(artifact.stored_bytes)));
-    let read = pipeline::check(&input, &manifest.expected(), &deps.keyring, watch).await?;
-    match read.opened {
-        Some(opened) => opened
-            .manifest_key
-            .map_or(Ok(()), |key| catalog::check_seal(&stored, &key))?,
-        None => lease.log(format!(
-            "{}: hash of the stored bytes only, no key opens it",
-            artifact.id.short()
-        )),
-    }
-    Ok(())
-}
-
-/// What a failure says about the copy; `None` when it says something about the way there instead.
-fn verdict(failure: &Failure) -> Option<CopyState> {
-    if failure.fault != Fault::Permanent {
-        return None;
-    }
-    match failure.code.split_once('.') {
-        Some(("storage", "not_found")) => Some(CopyState::Missing),
-        Some(("envelope" | "integrity" | "manifest" | "pipeline", _)) => Some(CopyState::Damaged),
-        _ => None,
-    }
-}
-
-fn unknown_storage(name: &StorageName) -> Failure {
-    Failure::new(
-        Fault::Permanent,
-        "storage.not_configured",
-        format!("storage {name} is not configured here"),
-    )
-    .with_hint("a storage that holds copies must stay configured")
-}
-
-impl Findings {
-    fn good(&mut self, artifact: &ArtifactView, storage: &Storage, level: VerifyLevel) {
-        self.checks.push(CopyCheck {
-            artifact: artifact.id,
-            storage: storage.name().clone(),
-            state: CopyState::Stored,
-            error: None,
-            full: level == VerifyLevel::Checked,
-        });
+        Ok(())
     }
 
-    fn bad(
+    async fn look(
         &mut self,
         artifact: &ArtifactView,
+        known: &CopyView,
+        manifest: &Manifest,
         storage: &Storage,
-        state: CopyState,
-        failure: &Failure,
-        level: VerifyLevel,
-    ) {
-        let text = format!(
-            "backup {} is {state} on {}: {failure}",
-            artifact.id.short(),
-            storage.name()
-        );
-        self.warnings.push(Warning {
-            code: format!("copy.{state}"),
-            text,
-            degrades: true,
-        });
-        self.checks.push(CopyCheck {
-            artifact: artifact.id,
-            storage: storage.name().clone(),
-            state,
-            error: Some(format!("{failure} ({})", failure.code)),
-            full: level == VerifyLevel::Checked,
-        });
-    }
-
-    fn cannot_look(&mut self, artifact: &ArtifactView, storage: &StorageName, failure: Failure) {
-        let text = format!(
-            "backup {} could not be looked at on {storage}: {failure}",
-            artifact.id.short()
-        );
-        self.warnings.push(Warning {
-            code: failure.code.to_string(),
-            text,
-            degrades: true,
-        });
-        self.blind.get_or_insert(failure);
-    }
-
-    fn into_effects(self, lease: &Arc<Lease>) -> Result<Effects, Failure> {
-        if let (true, Some(failure)) = (self.checks.is_empty(), self.blind) {
-            return Err(failure);
+    ) -> Result<(), Failure> {
+        let copy = Copy {
+            storage,
+            manifest,
+            text: &artifact.manifest,
+        };
+        let reader = Reader {
+            keyring: &self.deps.keyring,
+            leg: &self.leg,
+            lease: self.lease,
+            patience: self.deps.stall_timeout,
+        };
+        let seen = match self.level {
+            VerifyLevel::Quick => copy.glance().await,
+            VerifyLevel::Checked => copy.read(&reader).await,
+        };
+        match seen {
+            Ok(()) if self.level == VerifyLevel::Quick && known.state == CopyState::Damaged => {
+                let reason = known.error.as_deref().unwrap_or("found damaged before");
+                self.findings
+                    .bad(artifact, known, CopyState::Damaged, reason);
+            }
+            Ok(()) => self.findings.good(artifact, known),
+            // Told to stop in the middle of it: nothing was found out.
+            Err(failure) if matches!(failure.fault, Fault::Cancelled | Fault::LeaseLost) => {
+                return Err(failure);
+            }
+            Err(failure) => match verdict(&failure) {
+                Some(state) => {
+                    let reason = format!("{failure} ({})", failure.code);
+                    self.findings.bad(artifact, known, state, &reason);
+                }
+                None => self.findings.cannot_look(artifact, known, failure),
+            },
         }
-        for warning in &self.warnings {
-            lease.log(warning.text.clone());
-        }
-        let good = self
-            .checks
-            .iter()
-            .filter(|check| check.state == CopyState::Stored)
-            .count();
-        let result = json!({ "good": good, "bad": self.checks.len() - good, "bytes": self.bytes });
-        Ok(Effects {
-            checks: self.checks,
-            warnings: self.warnings,
-            result,
-            bytes_in: self.bytes,
-            ..Effects::default()
-        })
+        Ok(())
     }
 }
