@@ -16,16 +16,14 @@ use crate::{
     world::{KEY, World},
 };
 
-#[tokio::test]
-async fn backups_are_listed_read_and_restored_from_a_directory_and_from_a_file() {
+/// Backups of a database and of a tree lie in `found`; of the installation that made them nothing else is left.
+async fn world_with_found_backups() -> World {
     let mut world = World::new().await;
     tree::plant(&world.path("tree"));
     let worker = world.worker("one").await;
     world.result(&["backup", "--label", "kept"]).await;
     world.result(&["backup", "source"]).await;
     world.dismiss(worker).await;
-    let before = world.checksums(&world.protected.name).await;
-    // Whoever comes later has the directory, and nothing else of the installation.
     for setting in [
         "KANBU_BACKUP_DATABASE_URL",
         "BACKUP_LOCAL_PATH",
@@ -34,78 +32,74 @@ async fn backups_are_listed_read_and_restored_from_a_directory_and_from_a_file()
         world.unset(setting);
     }
     fs::rename(world.path("backups"), world.path("found")).unwrap();
+    world
+}
 
-    let list = world
-        .run(&["list", "--from", "found", "--json"])
-        .await
-        .with(0);
-    let document = list.document();
+/// The database that was restored is the protected one over again; then it goes.
+async fn is_equal_and_goes(world: &World, restored: &str) {
+    let before = world.checksums(&world.protected.name).await;
+    assert_eq!(world.checksums(restored).await, before);
+    let drop = format!("drop database {restored}");
+    world.protected.run(&drop).await;
+}
+
+#[tokio::test]
+async fn backups_are_listed_and_restored_from_a_directory_without_any_service() {
+    let world = world_with_found_backups().await;
+    let list = ["list", "--from", "found", "--json"];
+    let document = world.run(&list).await.with(0).document();
     let backups = document["backups"].as_array().unwrap();
     assert_eq!(backups.len(), 2);
     assert!(
         backups.iter().all(|backup| backup["seal"] == "sealed"),
         "{document}"
     );
-
+    let restore = ["restore", "--from", "found", "--kind"];
     let target = format!("{}_back", world.protected.name);
-    let restored = world
-        .result(&[
-            "restore", "--from", "found", "--kind", "database", "--into", &target,
-        ])
-        .await;
-    assert_eq!(restored["database"], target.as_str());
-    assert_eq!(world.checksums(&target).await, before);
-    world
-        .protected
-        .run(&format!("drop database {target}"))
-        .await;
+    let database = [&restore[..], &["database", "--into", &target]].concat();
+    assert_eq!(world.result(&database).await["database"], target.as_str());
+    is_equal_and_goes(&world, &target).await;
 
+    let back = world.path("tree back");
+    let source = [&restore[..], &["source", "--into", back.to_str().unwrap()]];
+    world.result(&source.concat()).await;
+    assert_eq!(
+        tree::entries(&tree::root_in(&back)),
+        tree::entries(&world.path("tree"))
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_brought_is_described_decrypted_and_restored() {
+    let world = world_with_found_backups().await;
     let object = world.object_in("found", "database");
     fs::copy(&object, world.path("brought.kbk")).unwrap();
-    let inspected = world
-        .run(&["inspect", "brought.kbk", "--json"])
-        .await
-        .with(0)
-        .document();
-    assert_eq!(inspected["file"]["format"], "kbk2");
-    assert_eq!(
-        inspected["file"]["metadata_unverified"]["content"],
-        "pg_dump-custom"
-    );
+    let inspect = ["inspect", "brought.kbk", "--json"];
+    let file = &world.run(&inspect).await.with(0).document()["file"];
+    assert_eq!(file["format"], "kbk2");
+    assert_eq!(file["metadata_unverified"]["content"], "pg_dump-custom");
+
+    let target = format!("{}_back", world.protected.name);
     world
         .result(&["restore", "--from", "brought.kbk", "--into", &target])
         .await;
-    assert_eq!(world.checksums(&target).await, before);
-    world
-        .protected
-        .run(&format!("drop database {target}"))
-        .await;
+    is_equal_and_goes(&world, &target).await;
 
-    let decrypted = world
-        .result(&["decrypt", "brought.kbk", "--decompress", "-o", "plain"])
-        .await;
+    let decrypt = ["decrypt", "brought.kbk", "--decompress", "-o", "plain"];
+    let decrypted = world.result(&decrypt).await;
     let plain = fs::read(world.path("plain")).unwrap();
     assert_eq!(decrypted["bytes"], plain.len());
     assert!(plain.starts_with(b"PGDMP"));
     world
-        .run(&["decrypt", "brought.kbk", "--decompress", "-o", "plain"])
+        .run(&decrypt)
         .await
         .refused(5, "refused.exists", "exists already");
-
-    let back = world.path("tree back");
+    // What was never encrypted doesn't pass for decrypted.
     world
-        .result(&[
-            "restore",
-            "--from",
-            "found",
-            "--kind",
-            "source",
-            "--into",
-            back.to_str().unwrap(),
-        ])
-        .await;
-    let before = tree::entries(&world.path("tree"));
-    assert_eq!(tree::entries(&tree::root_in(&back)), before);
+        .run(&["decrypt", "plain", "-o", "plainer"])
+        .await
+        .refused(6, "envelope.not_kbk2", "");
+    assert!(!world.path("plainer").exists());
 }
 
 /// The names under which the format documents its refusals, and their codes.

@@ -8,8 +8,9 @@ use super::{Output, eprint_line, print_json, tagged};
 impl Output {
     /// The one line that ends a stream badly: what happened, its stable code, what to do.
     pub fn error(self, failure: &Failure) {
-        if self.json {
+        if self.is_json() {
             let mut fields = json!({
+                "level": "error",
                 "code": failure.code,
                 "text": failure.message,
                 "retryable": failure.fault == Fault::Transient,
@@ -17,11 +18,7 @@ impl Output {
             if let Some(hint) = &failure.hint {
                 fields["hint"] = json!(hint);
             }
-            if self.is_part {
-                fields["level"] = json!("error");
-            }
-            let kind = if self.is_part { "message" } else { "error" };
-            print_json(&tagged(kind, fields));
+            print_json(&tagged(self.end("error"), fields));
             return;
         }
         eprint_line(&format!("error: {} ({})", failure.message, failure.code));
@@ -30,7 +27,7 @@ impl Output {
 
     /// A failure that is not the end, and what comes next.
     pub fn setback(self, failure: &Failure, next: &str) {
-        if self.json {
+        if self.is_json() {
             let fields = json!({
                 "level": "warning",
                 "code": failure.code,

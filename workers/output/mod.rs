@@ -19,11 +19,17 @@ const SCHEMA: u8 = 1;
 /// How this process talks.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
-    json: bool,
+    form: Form,
     quiet: bool,
     bars: bool,
-    /// Several things are done by one call, and this talks of one of them.
-    is_part: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+    /// Of one of several things that one call does.
+    JsonPart,
 }
 
 impl Output {
@@ -31,24 +37,32 @@ impl Output {
         let bars =
             !global.json && !global.quiet && !global.no_progress && std::io::stderr().is_terminal();
         Self {
-            json: global.json,
+            form: if global.json { Form::Json } else { Form::Text },
             quiet: global.quiet,
             bars,
-            is_part: false,
         }
     }
 
     /// For one of several things that one call does: how it ended is a message, because the stream goes on.
     #[must_use]
     pub fn part(self) -> Self {
-        Self {
-            is_part: true,
-            ..self
-        }
+        let form = match self.form {
+            Form::Text => Form::Text,
+            Form::Json | Form::JsonPart => Form::JsonPart,
+        };
+        Self { form, ..self }
     }
 
     pub fn is_json(self) -> bool {
-        self.json
+        self.form != Form::Text
+    }
+
+    /// The tag of a line that ends a stream, unless more is to come.
+    fn end(self, word: &'static str) -> &'static str {
+        match self.form {
+            Form::Text | Form::Json => word,
+            Form::JsonPart => "message",
+        }
     }
 
     /// Bars appear on a terminal only.
@@ -58,7 +72,7 @@ impl Output {
 
     /// A list or a document: one JSON document, or the text made of it.
     pub fn document(self, name: &str, value: &impl Serialize, text: impl FnOnce() -> String) {
-        if self.json {
+        if self.is_json() {
             print_json(&json!({ "v": SCHEMA, name: value }));
         } else {
             print_line(text().trim_end());
@@ -67,9 +81,8 @@ impl Output {
 
     /// The one line that ends a stream well.
     pub fn result(self, fields: Value, text: &str) {
-        if self.json {
-            let kind = if self.is_part { "message" } else { "result" };
-            print_json(&tagged(kind, fields));
+        if self.is_json() {
+            print_json(&tagged(self.end("result"), fields));
         } else {
             print_line(text);
         }
@@ -77,7 +90,7 @@ impl Output {
 
     /// Something said on the way.
     pub fn message(self, text: &str) {
-        if self.json {
+        if self.is_json() {
             print_json(&tagged("message", json!({ "level": "info", "text": text })));
         } else if !self.quiet {
             eprint_line(text);
@@ -85,7 +98,7 @@ impl Output {
     }
 
     pub fn warning(self, code: &str, text: &str) {
-        if self.json {
+        if self.is_json() {
             print_json(&tagged(
                 "message",
                 json!({ "level": "warning", "code": code, "text": text }),
@@ -97,7 +110,7 @@ impl Output {
 
     /// How far a job is; only programs get lines, people get a bar.
     pub fn progress(self, fields: Value) {
-        if self.json {
+        if self.is_json() {
             print_json(&tagged("progress", fields));
         }
     }
