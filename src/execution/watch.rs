@@ -84,9 +84,9 @@ pub async fn unless_stalled<R: Future>(
     let stop = cancel.child_token();
     let _stops_when_dropped = stop.clone().drop_guard();
     let moved = Arc::new(Notify::new());
-    let mover = Arc::clone(&moved);
+    let teller = Arc::clone(&moved);
     let telling = move |now: Tick| {
-        mover.notify_one();
+        teller.notify_one();
         tick(now);
     };
     let read = read(Watch::new(stop, Arc::new(telling)).with_gate(gate));
