@@ -48,6 +48,7 @@ create table kanbu_backup.job (
   cancel_requested_by text,
   error_code          text,
   error               text,
+  hint                text,
   created_at          timestamptz not null default now(),
   finished_at         timestamptz,
   check (attempts between 0 and max_attempts),
@@ -75,13 +76,15 @@ create table kanbu_backup.execution (
   worker_id   uuid not null,
   attempt     smallint not null check (attempt > 0),
   charged     boolean not null default true,
-  started_at  timestamptz not null default now(),
+  -- By the clock, not by the transaction's start: so an execution begins after the one it waited for has ended.
+  started_at  timestamptz not null,
   lease_until timestamptz not null,
   ended_at    timestamptz,
   outcome     text check (outcome in ('succeeded', 'degraded', 'failed', 'cancelled')),
   fault       text check (fault in ('transient', 'permanent', 'lease_lost', 'cancelled')),
   error_code  text,
   error       text,
+  hint        text,
   progress    jsonb,
   log         text[] not null default '{}',
   result      jsonb,
@@ -279,9 +282,9 @@ begin
        limit room for update of j skip locked
     ), opened as (
       -- By subject: two batches can't deadlock on the unique index.
-      insert into execution as e (id, job_id, kind, subject, exclusive, worker_id, attempt, lease_until)
+      insert into execution as e (id, job_id, kind, subject, exclusive, worker_id, attempt, started_at, lease_until)
       select p_ids[row_number() over (order by p.subject, p.id)], p.id, p_kind, p.subject, p.exclusive,
-             p_worker, p.attempts + 1, now() + p_lease
+             p_worker, p.attempts + 1, (select clock_timestamp()), now() + p_lease
         from picked p order by p.subject, p.id
       on conflict (subject) where ended_at is null and exclusive do nothing
       returning e.id, e.job_id, e.attempt
@@ -375,7 +378,8 @@ begin
                   where p.job_id = e.job_id and p.fault = 'lease_lost' and p.id <> e.id) then now()
            else now() + backoff(j.attempts, j.backoff_base, j.backoff_cap) end,
          error_code = case when e.fault is null then null else coalesce(e.error_code, j.error_code) end,
-         error = case when e.fault is null then null else coalesce(e.error, j.error) end
+         error = case when e.fault is null then null else coalesce(e.error, j.error) end,
+         hint = case when e.fault is not null then e.hint end
     from execution e
    where e.id = any (p_executions) and j.id = e.job_id;
 
@@ -408,7 +412,7 @@ declare
 begin
   with asked as (
     select * from jsonb_to_recordset(p_endings) as a (
-      id uuid, outcome text, fault text, charged boolean, error_code text, error text, progress jsonb,
+      id uuid, outcome text, fault text, charged boolean, error_code text, error text, hint text, progress jsonb,
       log_from integer, log text[], result jsonb, warnings jsonb, bytes_in bigint, bytes_out bigint, artifact_id uuid)
   ), fenced as materialized (
     select e.id from execution e
@@ -416,8 +420,8 @@ begin
      order by e.id for no key update
   ), ended as (
     update execution e
-       set ended_at = now(), outcome = a.outcome, fault = a.fault, charged = a.charged,
-           error_code = a.error_code, error = a.error,
+       set ended_at = clock_timestamp(), outcome = a.outcome, fault = a.fault, charged = a.charged,
+           error_code = a.error_code, error = a.error, hint = a.hint,
            progress = coalesce(a.progress, e.progress),
            log = case when a.log is null then e.log
                       else e.log || a.log[cardinality(e.log) - a.log_from + 1 :] end,
@@ -453,7 +457,7 @@ begin
      order by e.id limit 100 for no key update skip locked
   ), ended as (
     update execution e
-       set ended_at = now(), outcome = 'failed', fault = 'lease_lost', error_code = 'lease.lost',
+       set ended_at = clock_timestamp(), outcome = 'failed', fault = 'lease_lost', error_code = 'lease.lost',
            error = 'the lease ran out before the worker said how the execution ended'
       from expired x where e.id = x.id
     returning e.id
@@ -580,7 +584,7 @@ select e.id as execution_id, e.job_id, e.kind, e.subject, e.attempt, j.max_attem
  where e.ended_at is null;
 
 create view kanbu_backup.dead_letter as
-select j.id as job_id, j.kind, j.subject, j.attempts, j.error_code, j.error, j.created_at, j.finished_at, j.origin,
+select j.id as job_id, j.kind, j.subject, j.attempts, j.error_code, j.error, j.hint, j.created_at, j.finished_at, j.origin,
        j.requested_by
   from kanbu_backup.job j
  where j.state = 'dead';

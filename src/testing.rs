@@ -5,6 +5,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::missing_panics_doc,
     reason = "a world that can't be built fails its test"
 )]
@@ -16,7 +17,7 @@ use std::{
     thread,
 };
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::OnceCell;
 
@@ -35,7 +36,7 @@ use crate::{
 #[derive(Debug)]
 pub struct TestServer {
     server: PrivateServer,
-    _directory: ScratchDirectory,
+    directory: ScratchDirectory,
 }
 
 /// One server for all tests of this process.
@@ -52,7 +53,10 @@ impl TestServer {
 
     /// A server for one test, with settings of its own.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
-        let directory = ScratchDirectory::new();
+        Self::start_in(ScratchDirectory::new(), settings).await
+    }
+
+    async fn start_in(directory: ScratchDirectory, settings: &[(&str, &str)]) -> Self {
         let base = ServerOptions::new(directory.server(), toolsets().await)
             .throwaway()
             .setting("max_connections", "400");
@@ -62,8 +66,17 @@ impl TestServer {
         let server = PrivateServer::start(options).await;
         Self {
             server: server.expect("a private PostgreSQL for the tests"),
-            _directory: directory,
+            directory,
         }
+    }
+
+    /// Kills the server and starts it again at the same address.
+    pub async fn crashed_and_restarted(self) -> Self {
+        let Self { server, directory } = self;
+        kill_process(server.pid(), Signal::KILL).expect("a running server");
+        server.ended().await;
+        drop(server);
+        Self::start_in(directory, &[]).await
     }
 
     /// The URL of its database `postgres`, as the superuser.
@@ -110,6 +123,46 @@ pub struct TestDatabase {
     pub url: String,
     pub name: String,
     admin_url: String,
+}
+
+impl TestDatabase {
+    /// Runs statements.
+    pub async fn run(&self, sql: &str) {
+        self.session().await.run(sql).await;
+    }
+
+    /// The rows of a query for one column of text.
+    pub async fn texts(&self, query: &str) -> Vec<String> {
+        self.session().await.texts(query).await
+    }
+
+    /// A connection to hold on to: what it locks stays locked until it is dropped.
+    pub async fn session(&self) -> Session {
+        let connection = PgConnection::connect(&self.url).await;
+        Session(connection.expect("a connection to the test database"))
+    }
+}
+
+/// One connection of a test.
+#[derive(Debug)]
+pub struct Session(PgConnection);
+
+impl Session {
+    /// Runs statements.
+    pub async fn run(&mut self, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut self.0)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// The rows of a query for one column of text.
+    pub async fn texts(&mut self, query: &str) -> Vec<String> {
+        sqlx::query_scalar(AssertSqlSafe(query.to_owned()))
+            .fetch_all(&mut self.0)
+            .await
+            .unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
 }
 
 impl Drop for TestDatabase {

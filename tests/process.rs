@@ -1,1 +1,29 @@
-//! x
+//! Starts the real binary, as an operator would, against real servers and real directories.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests report by panicking too"
+)]
+
+#[path = "process/failures.rs"]
+mod failures;
+#[path = "process/formats.rs"]
+mod formats;
+#[path = "process/main_path.rs"]
+mod main_path;
+#[path = "process/offline.rs"]
+mod offline;
+#[path = "process/refusals.rs"]
+mod refusals;
+#[path = "process/running.rs"]
+mod running;
+#[path = "process/stopping.rs"]
+mod stopping;
+#[path = "process/take_over.rs"]
+mod take_over;
+#[path = "process/tree.rs"]
+mod tree;
+#[path = "process/world.rs"]
+mod world;

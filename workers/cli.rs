@@ -335,6 +335,27 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_names_every_verb_and_every_long_option() {
+        let text = include_str!("../docs/cli.md");
+        for verb in Cli::command().get_subcommands() {
+            let name = verb.get_name();
+            assert!(
+                text.contains(&format!("| `{name}")),
+                "docs/cli.md lacks the verb {name}"
+            );
+            for option in verb
+                .get_arguments()
+                .filter_map(|argument| argument.get_long())
+            {
+                assert!(
+                    text.contains(&format!("--{option}")),
+                    "docs/cli.md lacks --{option} of {name}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_time_limit_is_read_with_its_unit() {
         assert_eq!(duration("90").unwrap(), Duration::from_secs(90));
         assert_eq!(duration("10m").unwrap(), Duration::from_mins(10));

@@ -58,16 +58,26 @@ impl Exit {
         let code = failure.code.as_ref();
         let (family, rest) = code.split_once('.').unwrap_or((code, ""));
         match (family, rest) {
-            ("usage" | "config", _) => Self::Usage,
+            ("usage" | "config" | "subject", _) | (_, "ambiguous" | "same_database") => Self::Usage,
             (_, "not_found") => Self::NotFound,
             ("refused", _)
-            | (_, "exists" | "destination_not_empty" | "pinned" | "last_backup" | "in_use") => {
-                Self::Refused
+            | (
+                _,
+                "exists"
+                | "destination_not_empty"
+                | "destination_is_mount"
+                | "pinned"
+                | "last_of_subject"
+                | "already_running"
+                | "not_dead",
+            ) => Self::Refused,
+            ("key", _) | ("envelope", "no_matching_key") => Self::Key,
+            ("storage", _) | ("pipeline", "no_storage_left" | "stalled") => Self::Storage,
+            ("envelope" | "integrity" | "manifest" | "archive", _)
+            | ("pipeline", "stored_digest_mismatch" | "undecodable" | "compressed_truncated") => {
+                Self::Integrity
             }
-            ("key", _) | ("envelope", "no_matching_key" | "key_material") => Self::Key,
-            ("envelope" | "integrity" | "manifest" | "archive", _) => Self::Integrity,
-            ("storage", _) => Self::Storage,
-            ("database" | "client" | "control" | "docker", _) => Self::Database,
+            ("database" | "tools" | "control" | "queue" | "server" | "docker", _) => Self::Database,
             _ => Self::Failed,
         }
     }
@@ -84,11 +94,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documentation_names_every_exit_code() {
+        let text = include_str!("../docs/cli.md");
+        for code in [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 130] {
+            assert!(
+                text.contains(&format!("\n| {code} ")),
+                "docs/cli.md lacks exit code {code}"
+            );
+        }
+    }
+
+    #[test]
     fn a_failure_finds_its_exit_code_by_its_stable_code() {
         for (code, exit) in [
             ("storage.full", Exit::Storage),
             ("database.authentication", Exit::Database),
             ("database.exists", Exit::Refused),
+            ("catalog.last_of_subject", Exit::Refused),
+            ("server.already_running", Exit::Refused),
+            ("server.not_running", Exit::Database),
+            ("tools.client_too_old", Exit::Database),
+            ("pipeline.stored_digest_mismatch", Exit::Integrity),
             ("envelope.no_matching_key", Exit::Key),
             ("envelope.chunk_auth", Exit::Integrity),
             ("artifact.not_found", Exit::NotFound),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use kanbu_backup::{config::Env, fault::Failure};
 use kanbu_backup_workers::{
     cli::{Cli, Command, Config, Migrate},
@@ -37,27 +37,12 @@ const WORKER_THREADS: usize = 2;
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
-    if let Some(exit) = without_settings(&command) {
-        return Ok(exit);
+    if let Command::Completions { shell } = command {
+        return Ok(verbs::completions::run(shell));
     }
     let session = Session::open(&Env::capture(), &global)?;
     telemetry::start(session.config.log, global.verbose, quietest(&command));
     dispatch(command, &session).await
-}
-
-fn without_settings(command: &Command) -> Option<Exit> {
-    match command {
-        Command::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut Cli::command(),
-                "kanbu-backup",
-                &mut std::io::stdout(),
-            );
-            Some(Exit::Done)
-        }
-        _ => None,
-    }
 }
 
 /// Roles log what they do; verbs say it themselves.
@@ -83,6 +68,6 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Doctor => verbs::doctor::run(session).await,
         Command::Config(Config::Show { origin }) => Ok(verbs::config::show(origin, session)),
         Command::Version => Ok(verbs::version::run(session.out)),
-        Command::Completions { .. } => Ok(Exit::Done),
+        Command::Completions { shell } => Ok(verbs::completions::run(shell)),
     }
 }

@@ -10,7 +10,7 @@ use kanbu_backup::{
         BackupFormat, Config, ControlSettings, EncryptionSettings, PlaceSettings,
         ProtectedSettings, StorageSettings,
     },
-    control::{ControlConfig, ControlDb, embedded},
+    control::{self, ControlConfig, ControlDb, ControlError, embedded},
     crypto::{KeyMaterial, Keyring},
     fault::Failure,
     pg::{cluster::Cluster, tools},
@@ -18,6 +18,7 @@ use kanbu_backup::{
     storage::{Environment, Place, Role, Storage, StorageConfig},
     verify,
 };
+use tracing::warn;
 
 use crate::dispatch::Deps;
 
@@ -45,6 +46,22 @@ pub async fn connect(
         ..ControlConfig::new(url, role)
     };
     Ok(ControlDb::connect(&config).await?)
+}
+
+/// Brings the schema up to date, after a look that this is not the database to be backed up: nothing of ours gets into
+/// that one. The protected server may be away: then each backup says so.
+pub async fn prepare(config: &Config, db: &ControlDb) -> Result<(), Failure> {
+    if let Some(protected) = &config.protected.url {
+        match control::refuse_if_protected(db, protected.expose()).await {
+            Err(error @ ControlError::SameDatabase { .. }) => return Err(error.into()),
+            Err(error) => {
+                let failure = Failure::from(error);
+                warn!(%failure, "the protected database could not be looked at");
+            }
+            Ok(()) => {}
+        }
+    }
+    Ok(db.migrate().await?)
 }
 
 /// Every configured storage, the primary first. A local directory that is missing is made.

@@ -100,8 +100,10 @@ impl Classified for CatalogError {
             Self::Undecodable { .. } => "the row was written by a newer version, or by hand",
             Self::NotFound(_) => "look it up with `kanbu-backup list`",
             Self::Ambiguous { .. } => "give more of the id's last digits",
-            Self::Pinned(_) => "unpin it first, or force the deletion",
-            Self::LastOfSubject { .. } => "make another backup first, or force the deletion",
+            Self::Pinned(_) => "a pinned backup goes only with --force-last and a --reason",
+            Self::LastOfSubject { .. } => {
+                "make another backup first, or repeat it with --force-last and a --reason"
+            }
             Self::SizeOutOfRange(_) | Self::WrongStorage { .. } => return None,
         };
         Some(Cow::Borrowed(hint))

@@ -50,7 +50,12 @@ impl Classified for ConfigErrors {
     }
 
     fn hint(&self) -> Option<Cow<'static, str>> {
-        let mut hints = self.0.iter().filter_map(|problem| problem.hint.clone());
-        Some(hints.next()?.into())
+        if let [only] = self.0.as_slice() {
+            return only.hint.clone().map(Into::into);
+        }
+        let named =
+            |problem: &Problem| Some(format!("{}: {}", problem.name, problem.hint.as_ref()?));
+        let hints: Vec<_> = self.0.iter().filter_map(named).collect();
+        (!hints.is_empty()).then(|| hints.join("; ").into())
     }
 }

@@ -29,6 +29,8 @@ pub struct ExecutionView {
     pub fault: Option<Fault>,
     pub error_code: Option<String>,
     pub error: Option<String>,
+    /// What the operator can do about it.
+    pub hint: Option<String>,
     pub progress: Option<Progress>,
     pub log: Vec<String>,
     pub result: Option<Value>,
@@ -42,7 +44,7 @@ pub struct ExecutionView {
 pub async fn executions(db: &ControlDb, job: JobId) -> Result<Vec<ExecutionView>, ControlError> {
     let rows = sqlx::query!(
         "select id, job_id, worker_id, attempt, charged, started_at, lease_until, ended_at, outcome, fault, error_code,
-                error, progress, log, result, warnings, bytes_in, bytes_out, artifact_id
+                error, hint, progress, log, result, warnings, bytes_in, bytes_out, artifact_id
            from kanbu_backup.execution where job_id = $1 order by fence desc",
         job.as_uuid(),
     )
@@ -61,6 +63,7 @@ pub async fn executions(db: &ControlDb, job: JobId) -> Result<Vec<ExecutionView>
         fault: decoded(row.fault.map(Value::String)),
         error_code: row.error_code,
         error: row.error,
+        hint: row.hint,
         progress: decoded(row.progress),
         log: row.log,
         result: row.result,

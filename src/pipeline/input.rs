@@ -1,15 +1,17 @@
 //! What can be read: an object on a storage, or a file that lies about. May be read twice, as envelope v1 demands.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, ErrorKind, Read as _, Seek as _},
     path::{Path, PathBuf},
 };
 
 use futures::stream::{BoxStream, StreamExt};
+use tokio::io::AsyncReadExt as _;
 
 use super::{
-    CHUNK_BYTES, Feed, FeedSender, Gone, Message, PipelineError, feed,
+    CHUNK_BYTES, Feed, FeedSender, Gone, Message, PipelineError, Sealed, feed,
     feed_sink::FeedSink,
     stage::{Halt, Sink},
 };
@@ -18,6 +20,9 @@ use crate::{
     fault::Failure,
     storage::{ObjectKey, Storage, StorageError},
 };
+
+/// Enough of a sidecar to see that it is too long.
+const SIDECAR_LOOK: u64 = HEADER_BYTES as u64 + 1;
 
 /// Where stored bytes come from. A sidecar that is named is used if it is there, and set aside if it isn't named.
 #[derive(Clone, Debug)]
@@ -45,12 +50,16 @@ impl Input {
         }
     }
 
-    /// Kanbu's encrypted files are known by their name alone.
-    pub(super) fn is_named_like_v1(&self) -> bool {
-        let named_so = |path: &Path| path.extension().is_some_and(|suffix| suffix == "enc");
+    /// What the name says of the envelope. Kanbu's encrypted files are known by nothing else.
+    pub(super) fn named(&self) -> Sealed {
+        let named = |path: &Path| match path.extension().and_then(OsStr::to_str) {
+            Some("enc") => Sealed::V1,
+            Some("kbk") => Sealed::V2,
+            _ => Sealed::Unknown,
+        };
         match self {
-            Self::Object { key, .. } => named_so(Path::new(&key.to_string())),
-            Self::File { path, .. } => named_so(path),
+            Self::Object { key, .. } => named(Path::new(&key.to_string())),
+            Self::File { path, .. } => named(path),
         }
     }
 
@@ -61,7 +70,7 @@ impl Input {
                 storage,
                 sidecar: Some(key),
                 ..
-            } => match storage.read_small(key, HEADER_BYTES as u64).await {
+            } => match storage.read_range(key, 0..SIDECAR_LOOK).await {
                 Ok(bytes) => Ok(Some(bytes.into())),
                 Err(StorageError::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error.into()),
@@ -69,7 +78,7 @@ impl Input {
             Self::File {
                 sidecar: Some(path),
                 ..
-            } => match tokio::fs::read(path).await {
+            } => match read_start(path).await {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(unreadable(path)(error).into()),
@@ -90,6 +99,13 @@ impl Input {
             },
         })
     }
+}
+
+async fn read_start(path: &Path) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    let file = tokio::fs::File::open(path).await?;
+    file.take(SIDECAR_LOOK).read_to_end(&mut start).await?;
+    Ok(start)
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> PipelineError {

@@ -116,7 +116,7 @@ async fn on_a_thread<T: Send + 'static>(
 struct Reading {
     source: Source,
     sidecar: Option<Vec<u8>>,
-    is_named_like_v1: bool,
+    named: Sealed,
     expected: Expected,
     keyring: Keyring,
     meter: Meter,
@@ -143,7 +143,7 @@ impl Reading {
     ) -> Result<Self, Failure> {
         Ok(Self {
             sidecar: input.read_sidecar().await?,
-            is_named_like_v1: input.is_named_like_v1(),
+            named: input.named(),
             source: input.open()?,
             expected,
             keyring,
@@ -170,7 +170,7 @@ impl Reading {
     fn unlock(&mut self) -> Result<Result<Unlocked, Locked>, Halt> {
         let mut pass = self.pass()?;
         let first = pass.first(HEADER_BYTES)?;
-        match self.expected.sealed.settle(first, self.is_named_like_v1) {
+        match self.expected.sealed.settle(first, self.named) {
             Sealed::Unknown | Sealed::None => Ok(Ok((pass, Unsealer::none()))),
             Sealed::V2 => match self.try_header(first) {
                 Ok(()) => Ok(Ok((pass, Unsealer::v2(&self.keyring, self.options())))),

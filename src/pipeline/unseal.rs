@@ -8,7 +8,7 @@ use crate::crypto::{
 /// How an object is sealed, as far as is known beforehand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sealed {
-    /// The magic bytes of v2 decide, then the suffix `.enc` of v1; the rest is taken for not encrypted.
+    /// The magic bytes of v2 decide, then the name; the rest is taken for not encrypted.
     #[default]
     Unknown,
     None,
@@ -17,11 +17,12 @@ pub enum Sealed {
 }
 
 impl Sealed {
-    pub(super) fn settle(self, first: &[u8], is_named_like_v1: bool) -> Self {
+    /// What is named like v2 and doesn't begin so is damaged, not plain.
+    pub(super) fn settle(self, first: &[u8], named: Self) -> Self {
         match self {
             Self::Unknown if is_kbk2(first) => Self::V2,
-            Self::Unknown if is_named_like_v1 => Self::V1,
-            Self::Unknown => Self::None,
+            Self::Unknown if named == Self::Unknown => Self::None,
+            Self::Unknown => named,
             known @ (Self::None | Self::V2 | Self::V1) => known,
         }
     }

@@ -3,33 +3,11 @@
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
-
-use super::QueueError;
-
-/// A statement that takes longer is given up, and its connection with it. The server's own limit is a little longer.
+/// A request that takes longer is given up, and its connection with it. The server's own limit is a little longer.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Asks the database under a time limit.
-///
-/// A connection that didn't answer is closed: back in the pool, it would wait for that answer as long as TCP does.
-pub(super) async fn ask<T>(
-    pool: &PgPool,
-    within: Duration,
-    question: impl AsyncFnOnce(&mut PgConnection) -> Result<T, QueueError>,
-) -> Result<T, QueueError> {
-    let mut connection = pool.acquire().await?;
-    match tokio::time::timeout(within, question(&mut connection)).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            connection.close_on_drop();
-            Err(QueueError::Unanswered(within))
-        }
-    }
-}
 
 /// Lets time pass. The one place that does.
 #[expect(

@@ -4,12 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{
-    QueueError,
-    backoff::{ANSWER_WITHIN, ask},
-};
+use super::{QueueError, backoff::ANSWER_WITHIN};
 use crate::{
-    control::ControlDb,
+    control::{ControlDb, within},
     id::{ExecutionId, JobId, WorkerId},
     job::{Kind, PAYLOAD_VERSION},
 };
@@ -48,18 +45,19 @@ pub async fn claim(
 ) -> Result<Claim, QueueError> {
     let asked_at = Instant::now();
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
-    let rows = ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        Ok(sqlx::query!(
-            r#"select execution_id, job_id, attempt, subject, payload, due_in
-                 from kanbu_backup.claim($1, $2, $3, $4::float8 * interval '1 second', $5)"#,
-            worker.as_uuid(),
-            kind.as_str(),
-            PAYLOAD_VERSION,
-            lease.as_secs_f64(),
-            &ids,
-        )
-        .fetch_all(conn)
-        .await?)
+    let rows = within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let claim = sqlx::query!(
+                "select execution_id, job_id, attempt, subject, payload, due_in
+                   from kanbu_backup.claim($1, $2, $3, $4::float8 * interval '1 second', $5)",
+                worker.as_uuid(),
+                kind.as_str(),
+                PAYLOAD_VERSION,
+                lease.as_secs_f64(),
+                &ids,
+            );
+            Ok::<_, QueueError>(claim.fetch_all(conn).await?)
+        })
     })
     .await?;
 
@@ -107,16 +105,17 @@ pub async fn recover(
 ) -> Result<Vec<Claimed>, QueueError> {
     let asked_at = Instant::now();
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
-    let rows = ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        Ok(sqlx::query!(
-            r#"select execution_id as "execution_id!", job_id as "job_id!", attempt as "attempt!", subject as "subject!",
-                      payload as "payload!"
-                 from kanbu_backup.recover($1, $2::float8 * interval '1 second')"#,
-            &ids,
-            lease.as_secs_f64(),
-        )
-        .fetch_all(conn)
-        .await?)
+    let rows = within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let recover = sqlx::query!(
+                r#"select execution_id as "execution_id!", job_id as "job_id!", attempt as "attempt!",
+                          subject as "subject!", payload as "payload!"
+                     from kanbu_backup.recover($1, $2::float8 * interval '1 second')"#,
+                &ids,
+                lease.as_secs_f64(),
+            );
+            Ok::<_, QueueError>(recover.fetch_all(conn).await?)
+        })
     })
     .await?;
     let claimed = rows.into_iter().map(|row| Claimed {

@@ -3,12 +3,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{
-    JobState, QueueError,
-    backoff::{ANSWER_WITHIN, ask},
-};
+use super::{JobState, QueueError, backoff::ANSWER_WITHIN};
 use crate::{
-    control::ControlDb,
+    control::{ControlDb, within},
     id::JobId,
     job::{Kind, Subject},
 };
@@ -26,12 +23,13 @@ pub enum Cancelled {
 
 /// Cancels a job, queued or running.
 pub async fn cancel(db: &ControlDb, job: JobId, by: &str) -> Result<Cancelled, QueueError> {
-    let answer = ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        Ok(
-            sqlx::query_scalar!("select kanbu_backup.cancel($1, $2)", job.as_uuid(), by)
-                .fetch_one(conn)
-                .await?,
-        )
+    let by = by.to_owned();
+    let answer = within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let cancel =
+                sqlx::query_scalar!("select kanbu_backup.cancel($1, $2)", job.as_uuid(), by);
+            Ok::<_, QueueError>(cancel.fetch_one(conn).await?)
+        })
     })
     .await?;
     match answer.as_deref() {
@@ -52,14 +50,15 @@ pub enum Retried {
 
 /// Gives a dead job `budget` more attempts, under its old id.
 pub async fn retry(db: &ControlDb, job: JobId, budget: i16) -> Result<Retried, QueueError> {
-    let row = ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        Ok(sqlx::query!(
-            "select answer, job_id from kanbu_backup.retry($1, $2)",
-            job.as_uuid(),
-            budget,
-        )
-        .fetch_one(conn)
-        .await?)
+    let row = within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let retry = sqlx::query!(
+                "select answer, job_id from kanbu_backup.retry($1, $2)",
+                job.as_uuid(),
+                budget,
+            );
+            Ok::<_, QueueError>(retry.fetch_one(conn).await?)
+        })
     })
     .await?;
     match (row.answer.as_deref(), row.job_id) {
@@ -82,18 +81,22 @@ pub async fn pause(
     reason: Option<&str>,
     by: &str,
 ) -> Result<(), QueueError> {
-    ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        sqlx::query!(
-            "select kanbu_backup.pause($1, $2, $3, $4, $5)",
-            any(kind),
-            any(subject),
-            until,
-            reason,
-            by,
-        )
-        .fetch_one(conn)
-        .await?;
-        Ok(())
+    let (kind, subject) = (any(kind), any(subject));
+    let (reason, by) = (reason.map(str::to_owned), by.to_owned());
+    within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            sqlx::query!(
+                "select kanbu_backup.pause($1, $2, $3, $4, $5)",
+                kind,
+                subject,
+                until,
+                reason,
+                by,
+            )
+            .fetch_one(conn)
+            .await?;
+            Ok(())
+        })
     })
     .await
 }
@@ -104,28 +107,33 @@ pub async fn resume(
     kind: Option<Kind>,
     subject: Option<&Subject>,
 ) -> Result<bool, QueueError> {
-    ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        let resumed = sqlx::query_scalar!(
-            r#"select kanbu_backup.resume($1, $2) as "resumed!""#,
-            any(kind),
-            any(subject),
-        );
-        Ok(resumed.fetch_one(conn).await?)
+    let (kind, subject) = (any(kind), any(subject));
+    within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let resumed = sqlx::query_scalar!(
+                r#"select kanbu_backup.resume($1, $2) as "resumed!""#,
+                kind,
+                subject,
+            );
+            Ok(resumed.fetch_one(conn).await?)
+        })
     })
     .await
 }
 
 /// At most so many executions of a kind at once, over all workers. `None` lifts the cap.
 pub async fn limit_running(db: &ControlDb, kind: Kind, max: Option<i32>) -> Result<(), QueueError> {
-    ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        sqlx::query!(
-            "select kanbu_backup.limit_running($1, $2)",
-            kind.as_str(),
-            max
-        )
-        .fetch_one(conn)
-        .await?;
-        Ok(())
+    within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            sqlx::query!(
+                "select kanbu_backup.limit_running($1, $2)",
+                kind.as_str(),
+                max
+            )
+            .fetch_one(conn)
+            .await?;
+            Ok(())
+        })
     })
     .await
 }

@@ -117,9 +117,7 @@ impl Crew {
         let mut broken = wait_for_stop(&stopping, &mut lanes).await;
         stopping.cancel();
         tracing::info!(worker.id = %presence.worker, "claiming no more");
-        if let Err(error) = presence.stopping(&self.db).await {
-            tracing::debug!(%error, "the worker's row could not be written");
-        }
+        presence.leave(&self.db, false).await;
         broken = broken.or(self.drain(&keeper, &mut lanes, &hurry).await);
 
         shift.claims.close();
@@ -134,9 +132,7 @@ impl Crew {
         }
         over.cancel();
         while services.join_next().await.is_some() {}
-        if let Err(error) = presence.stopped(&self.db).await {
-            tracing::debug!(%error, "the worker's row could not be written");
-        }
+        presence.leave(&self.db, true).await;
         broken.map_or(Ok(()), Err)
     }
 
@@ -200,6 +196,8 @@ type Lanes = JoinSet<(Kind, Result<(), WorkerError>)>;
 /// A lane ends by being told to. One that ends by itself has met a bug: the process goes home in good order.
 async fn wait_for_stop(stop: &CancellationToken, lanes: &mut Lanes) -> Option<QueueError> {
     tokio::select! {
+        // RACE: told to stop, an idle lane may have ended by the time that this is looked at.
+        biased;
         () = stop.cancelled() => None,
         ended = lanes.join_next(), if !lanes.is_empty() => ended.and_then(|ended| {
             broken(ended).or(Some(QueueError::LaneEnded("some")))
@@ -228,5 +226,34 @@ fn broken(
             tracing::error!(%error, "a lane broke off");
             Some(QueueError::LaneEnded("some"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lane_that_ended_because_it_was_told_to_has_not_broken_off() {
+        for _ in 0..50 {
+            let stop = CancellationToken::new();
+            let mut lanes = JoinSet::new();
+            lanes.spawn(async { (Kind::Backup, Ok(())) });
+            tokio::task::yield_now().await;
+            stop.cancel();
+            let broken = wait_for_stop(&stop, &mut lanes).await;
+            assert!(broken.is_none(), "{broken:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_ends_by_itself_is_an_error() {
+        let mut lanes = JoinSet::new();
+        lanes.spawn(async { (Kind::Backup, Ok(())) });
+        let broken = wait_for_stop(&CancellationToken::new(), &mut lanes).await;
+        assert!(
+            matches!(broken, Some(QueueError::LaneEnded(_))),
+            "{broken:?}"
+        );
     }
 }

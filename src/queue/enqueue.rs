@@ -5,12 +5,9 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
-use super::{
-    Origin, QueueError,
-    backoff::{ANSWER_WITHIN, ask},
-};
+use super::{Origin, QueueError, backoff::ANSWER_WITHIN};
 use crate::{
-    control::ControlDb,
+    control::{ControlDb, within},
     id::JobId,
     job::{Job, PAYLOAD_VERSION},
 };
@@ -92,8 +89,9 @@ impl Enqueued {
 
 /// Enqueues in a transaction of its own.
 pub async fn submit(db: &ControlDb, new: &NewJob) -> Result<Enqueued, QueueError> {
-    ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        enqueue(conn, new).await
+    let new = new.clone();
+    within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move { enqueue(conn, &new).await })
     })
     .await
 }

@@ -7,15 +7,10 @@ use serde_json::Value;
 use sqlx::{Acquire, PgConnection};
 use uuid::Uuid;
 
-use super::{
-    NewJob, Origin, QueueError,
-    backoff::{ANSWER_WITHIN, ask},
-    enqueue::enqueue,
-    wire::stored,
-};
+use super::{NewJob, Origin, QueueError, backoff::ANSWER_WITHIN, enqueue::enqueue, wire::stored};
 use crate::{
     catalog,
-    control::ControlDb,
+    control::{ControlDb, within},
     execution::{Effects, Outcome, Progress, Warning},
     fault::{Failure, Fault},
     id::{ExecutionId, JobId},
@@ -91,8 +86,8 @@ pub async fn finish_many(
     endings: &[&Ending],
 ) -> Result<Vec<(ExecutionId, Answer)>, QueueError> {
     let records = stored(endings.iter().map(|e| Record::of(e)).collect::<Vec<_>>());
-    ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        close(conn, &records).await
+    within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move { close(conn, &records).await })
     })
     .await
 }
@@ -100,18 +95,21 @@ pub async fn finish_many(
 /// Closes one execution together with everything its end brings about, or not at all.
 pub async fn publish(db: &ControlDb, ending: &Ending) -> Result<Answer, QueueError> {
     let records = stored([Record::of(ending)]);
-    ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        let mut tx = conn.begin().await?;
-        let answers = close(&mut tx, &records).await?;
-        let answer = answers.first().map_or(Answer::Lost, |(_, answer)| *answer);
-        if let (Answer::Closed, Some(effects)) = (answer, ending.effects()) {
-            record(&mut tx, effects).await?;
-            for job in &effects.follow_ups {
-                follow_up(&mut tx, ending.job, job).await?;
+    let ending = ending.clone();
+    within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let mut tx = conn.begin().await?;
+            let answers = close(&mut tx, &records).await?;
+            let answer = answers.first().map_or(Answer::Lost, |(_, answer)| *answer);
+            if let (Answer::Closed, Some(effects)) = (answer, ending.effects()) {
+                record(&mut tx, effects).await?;
+                for job in &effects.follow_ups {
+                    follow_up(&mut tx, ending.job, job).await?;
+                }
             }
-        }
-        tx.commit().await?;
-        Ok(answer)
+            tx.commit().await?;
+            Ok(answer)
+        })
     })
     .await
 }
@@ -179,6 +177,7 @@ struct Record<'a> {
     charged: bool,
     error_code: Option<&'a str>,
     error: Option<&'a str>,
+    hint: Option<&'a str>,
     progress: Option<&'a Progress>,
     log_from: usize,
     log: &'a [String],
@@ -198,6 +197,7 @@ impl<'a> Record<'a> {
             charged: true,
             error_code: None,
             error: None,
+            hint: None,
             progress: ending.progress.as_ref(),
             log_from: ending.log_from,
             log: &ending.log,
@@ -238,6 +238,7 @@ impl<'a> Record<'a> {
         Self {
             error_code: Some(&failure.code),
             error: Some(&failure.message[..end]),
+            hint: failure.hint.as_deref(),
             ..self
         }
     }

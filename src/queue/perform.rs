@@ -15,7 +15,7 @@ use crate::{
 /// How the handler's task came to its end.
 #[derive(Debug)]
 pub(super) enum End {
-    Returned(Result<Effects, Failure>),
+    Returned(Box<Result<Effects, Failure>>),
     Panicked(String),
     /// It didn't stop when told to, and was stopped.
     Aborted,
@@ -54,7 +54,7 @@ pub(super) async fn supervise(
 
 fn end_of(done: Result<Result<Effects, Failure>, JoinError>) -> End {
     match done {
-        Ok(result) => End::Returned(result),
+        Ok(result) => End::Returned(Box::new(result)),
         Err(error) => match error.try_into_panic() {
             Ok(payload) => End::Panicked(panic_text(&*payload)),
             Err(_) => End::Aborted,
@@ -73,45 +73,48 @@ fn panic_text(payload: &(dyn Any + Send)) -> String {
 /// What the end of the work means, given why it was told to stop, if it was. `None`: nothing may be written, or nothing is
 /// known for sure; the lease runs out and the reaper says so.
 pub(super) fn verdict(end: End, stop: Option<Stop>) -> Option<Close> {
-    match (end, stop) {
-        (End::Unstoppable, _) => None,
-        // Finished work is published whatever was asked meanwhile. The fence decides about a lost lease.
-        (End::Returned(Ok(effects)), _) => Some(Close::Done(Box::new(effects))),
-        (_, Some(Stop::Lost)) => None,
-        (End::Returned(Err(failure)), stop) => failed(failure, stop),
-        (End::Panicked(text), _) => Some(Close::Failed(Failure::new(
-            Fault::Transient,
-            "handler.panicked",
-            format!("the handler panicked: {text}"),
-        ))),
-        (End::Aborted, Some(Stop::Shutdown)) => Some(Close::Released),
-        (End::Aborted, Some(Stop::Requested)) => Some(Close::Cancelled(aborted())),
-        (End::Aborted, Some(Stop::Deadline)) => Some(Close::Failed(overdue(&aborted()))),
-        (End::Aborted, None) => Some(Close::Failed(aborted())),
+    match end {
+        End::Returned(result) => match *result {
+            // Finished work is published whatever was asked meanwhile. The fence decides about a lost lease.
+            Ok(effects) => Some(Close::Done(Box::new(effects))),
+            Err(failure) => failed(failure, stop),
+        },
+        End::Panicked(text) => failed(panicked(&text), stop.filter(|why| *why == Stop::Lost)),
+        End::Aborted => failed(aborted(), stop),
+        End::Unstoppable => None,
     }
 }
 
 fn failed(failure: Failure, stop: Option<Stop>) -> Option<Close> {
     match (failure.fault, stop) {
         (Fault::LeaseLost, _) | (_, Some(Stop::Lost)) => None,
-        (Fault::Permanent, _) => Some(Close::Failed(failure)),
         (Fault::Cancelled | Fault::Transient, Some(Stop::Shutdown)) => Some(Close::Released),
         (Fault::Cancelled, Some(Stop::Requested)) => Some(Close::Cancelled(failure)),
         (Fault::Cancelled | Fault::Transient, Some(Stop::Deadline)) => {
             Some(Close::Failed(overdue(&failure)))
         }
-        (Fault::Transient, Some(Stop::Requested) | None) => Some(Close::Failed(failure)),
         // Nobody asked it to stop: a part of it was cancelled by another's failure.
         (Fault::Cancelled, None) => Some(Close::Failed(Failure {
             fault: Fault::Transient,
             ..failure
         })),
+        (Fault::Permanent, _) | (Fault::Transient, Some(Stop::Requested) | None) => {
+            Some(Close::Failed(failure))
+        }
     }
+}
+
+fn panicked(text: &str) -> Failure {
+    Failure::new(
+        Fault::Transient,
+        "handler.panicked",
+        format!("the handler panicked: {text}"),
+    )
 }
 
 fn aborted() -> Failure {
     Failure::new(
-        Fault::Transient,
+        Fault::Cancelled,
         "handler.aborted",
         "the handler did not stop when told to, and was aborted",
     )
@@ -130,7 +133,7 @@ mod tests {
     use super::*;
 
     fn failure(fault: Fault) -> End {
-        End::Returned(Err(Failure::new(fault, "x.y", "x")))
+        End::Returned(Box::new(Err(Failure::new(fault, "x.y", "x"))))
     }
 
     #[test]
@@ -175,7 +178,7 @@ mod tests {
             Some(Stop::Shutdown),
             Some(Stop::Deadline),
         ] {
-            let close = verdict(End::Returned(Ok(Effects::default())), stop);
+            let close = verdict(End::Returned(Box::new(Ok(Effects::default()))), stop);
             assert!(matches!(close, Some(Close::Done(_))), "{stop:?}");
         }
     }

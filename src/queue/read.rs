@@ -32,6 +32,8 @@ pub struct JobView {
     pub cancel_requested_at: Option<DateTime<Utc>>,
     pub error_code: Option<String>,
     pub error: Option<String>,
+    /// What the operator can do about it.
+    pub hint: Option<String>,
     pub created_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
     pub running: Option<CurrentExecution>,
@@ -76,6 +78,7 @@ struct JobRow {
     cancel_requested_at: Option<DateTime<Utc>>,
     error_code: Option<String>,
     error: Option<String>,
+    hint: Option<String>,
     created_at: DateTime<Utc>,
     finished_at: Option<DateTime<Utc>>,
     execution_id: Option<Uuid>,
@@ -119,6 +122,7 @@ impl JobRow {
             cancel_requested_at: self.cancel_requested_at,
             error_code: self.error_code,
             error: self.error,
+            hint: self.hint,
             created_at: self.created_at,
             finished_at: self.finished_at,
             running,
@@ -131,8 +135,8 @@ pub async fn job(db: &ControlDb, id: JobId) -> Result<Option<JobView>, QueueErro
     let row = sqlx::query_as!(
         JobRow,
         r#"select j.id, j.kind, j.subject, j.state, j.origin, j.priority, j.run_at, j.attempts, j.max_attempts,
-                  j.requested_by, j.parent_job_id, j.cancel_requested_at, j.error_code, j.error, j.created_at,
-                  j.finished_at, e.id as "execution_id?", e.worker_id as "worker_id?", e.started_at as "started_at?",
+                  j.requested_by, j.parent_job_id, j.cancel_requested_at, j.error_code, j.error, j.hint,
+                  j.created_at, j.finished_at, e.id as "execution_id?", e.worker_id as "worker_id?", e.started_at as "started_at?",
                   e.lease_until as "lease_until?", e.progress
              from kanbu_backup.job j
              left join kanbu_backup.execution e on e.job_id = j.id and e.ended_at is null
@@ -150,8 +154,8 @@ pub async fn jobs(db: &ControlDb, filter: &JobFilter) -> Result<Vec<JobView>, Qu
     let rows = sqlx::query_as!(
         JobRow,
         r#"select j.id, j.kind, j.subject, j.state, j.origin, j.priority, j.run_at, j.attempts, j.max_attempts,
-                  j.requested_by, j.parent_job_id, j.cancel_requested_at, j.error_code, j.error, j.created_at,
-                  j.finished_at, e.id as "execution_id?", e.worker_id as "worker_id?", e.started_at as "started_at?",
+                  j.requested_by, j.parent_job_id, j.cancel_requested_at, j.error_code, j.error, j.hint,
+                  j.created_at, j.finished_at, e.id as "execution_id?", e.worker_id as "worker_id?", e.started_at as "started_at?",
                   e.lease_until as "lease_until?", e.progress
              from kanbu_backup.job j
              left join kanbu_backup.execution e on e.job_id = j.id and e.ended_at is null

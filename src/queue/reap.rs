@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     LeaseTerms, QueueError,
-    backoff::{ANSWER_WITHIN, ask, pause},
+    backoff::{ANSWER_WITHIN, pause},
 };
 use crate::{
-    control::ControlDb,
+    control::{ControlDb, within},
     id::{ExecutionId, JobId, WorkerId},
     job::Kind,
 };
@@ -28,12 +28,13 @@ pub struct Reaped {
 
 /// Closes executions past their lease, at most a hundred. Anybody may call it at any time.
 pub async fn reap(db: &ControlDb) -> Result<Vec<Reaped>, QueueError> {
-    let rows = ask(db.pool(), ANSWER_WITHIN, async |conn| {
-        Ok(sqlx::query!(
-            r#"select execution_id as "execution_id!", job_id as "job_id!" from kanbu_backup.reap()"#
-        )
-        .fetch_all(conn)
-        .await?)
+    let rows = within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let reap = sqlx::query!(
+                r#"select execution_id as "execution_id!", job_id as "job_id!" from kanbu_backup.reap()"#
+            );
+            Ok::<_, QueueError>(reap.fetch_all(conn).await?)
+        })
     })
     .await?;
     let reaped = rows.into_iter().map(|row| Reaped {
@@ -90,51 +91,51 @@ impl Presence {
     async fn show(&self, db: &ControlDb) -> Result<(), QueueError> {
         let kinds: Vec<String> = self.slots.keys().map(Kind::to_string).collect();
         let slots = i32::try_from(self.slots.values().sum::<usize>()).unwrap_or(i32::MAX);
-        ask(db.pool(), ANSWER_WITHIN, async |conn| {
-            sqlx::query!(
-                "with pruned as (
-                   delete from kanbu_backup.worker where last_seen_at < now() - interval '7 days'
-                 )
-                 insert into kanbu_backup.worker (id, host, version, kinds, slots) values ($1, $2, $3, $4, $5)
-                 on conflict (id) do update set last_seen_at = now()",
-                self.worker.as_uuid(),
-                self.host,
-                env!("CARGO_PKG_VERSION"),
-                &kinds,
-                slots,
-            )
-            .execute(conn)
-            .await?;
-            Ok(())
+        let (worker, host) = (self.worker, self.host.clone());
+        within(db.pool(), ANSWER_WITHIN, |conn| {
+            Box::pin(async move {
+                sqlx::query!(
+                    "with pruned as (
+                       delete from kanbu_backup.worker where last_seen_at < now() - interval '7 days'
+                     )
+                     insert into kanbu_backup.worker (id, host, version, kinds, slots)
+                     values ($1, $2, $3, $4, $5)
+                     on conflict (id) do update set last_seen_at = now()",
+                    worker.as_uuid(),
+                    host,
+                    env!("CARGO_PKG_VERSION"),
+                    &kinds,
+                    slots,
+                )
+                .execute(conn)
+                .await?;
+                Ok(())
+            })
         })
         .await
     }
 
-    /// Says that the worker claims no more.
-    pub(super) async fn stopping(&self, db: &ControlDb) -> Result<(), QueueError> {
-        ask(db.pool(), ANSWER_WITHIN, async |conn| {
-            sqlx::query!(
-                "update kanbu_backup.worker set stopping_at = now(), last_seen_at = now() where id = $1",
-                self.worker.as_uuid(),
-            )
-            .execute(conn)
-            .await?;
-            Ok(())
+    /// Says that the worker claims no more, or (`gone`) that it has gone in good order.
+    pub(super) async fn leave(&self, db: &ControlDb, gone: bool) {
+        let worker = self.worker;
+        let said: Result<_, QueueError> = within(db.pool(), ANSWER_WITHIN, |conn| {
+            Box::pin(async move {
+                sqlx::query!(
+                    "update kanbu_backup.worker
+                        set last_seen_at = now(), stopping_at = coalesce(stopping_at, now()),
+                            stopped_at = case when $2 then now() end
+                      where id = $1",
+                    worker.as_uuid(),
+                    gone,
+                )
+                .execute(conn)
+                .await?;
+                Ok(())
+            })
         })
-        .await
-    }
-
-    /// Says that the worker has gone in good order.
-    pub(super) async fn stopped(&self, db: &ControlDb) -> Result<(), QueueError> {
-        ask(db.pool(), ANSWER_WITHIN, async |conn| {
-            sqlx::query!(
-                "update kanbu_backup.worker set stopped_at = now(), last_seen_at = now() where id = $1",
-                self.worker.as_uuid(),
-            )
-            .execute(conn)
-            .await?;
-            Ok(())
-        })
-        .await
+        .await;
+        if let Err(error) = said {
+            tracing::debug!(%error, "the worker's row could not be written");
+        }
     }
 }

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{QueueError, backoff::ask, wire::stored};
-use crate::{control::ControlDb, execution::Progress, id::ExecutionId};
+use super::{QueueError, wire::stored};
+use crate::{
+    control::{ControlDb, within},
+    execution::Progress,
+    id::ExecutionId,
+};
 
 /// What is written of a living execution.
 #[derive(Clone, Debug, Serialize)]
@@ -30,18 +34,19 @@ pub async fn renew(
     db: &ControlDb,
     renewals: &[Renewal],
     lease: Duration,
-    within: Duration,
+    limit: Duration,
 ) -> Result<Vec<Renewed>, QueueError> {
     let renewals = stored(renewals);
-    let rows = ask(db.renewals(), within, async |conn| {
-        Ok(sqlx::query!(
-            r#"select execution_id as "execution_id!", cancel_requested as "cancel_requested!"
-                 from kanbu_backup.renew($1, $2::float8 * interval '1 second')"#,
-            renewals,
-            lease.as_secs_f64(),
-        )
-        .fetch_all(conn)
-        .await?)
+    let rows = within(db.renewals(), limit, |conn| {
+        Box::pin(async move {
+            let renew = sqlx::query!(
+                r#"select execution_id as "execution_id!", cancel_requested as "cancel_requested!"
+                     from kanbu_backup.renew($1, $2::float8 * interval '1 second')"#,
+                renewals,
+                lease.as_secs_f64(),
+            );
+            Ok::<_, QueueError>(renew.fetch_all(conn).await?)
+        })
     })
     .await?;
     let renewed = rows.into_iter().map(|row| Renewed {

@@ -18,10 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     QueueError,
-    backoff::{ANSWER_WITHIN, Patience, ask, pause},
+    backoff::{ANSWER_WITHIN, Patience, pause},
     keeper::Keeper,
 };
-use crate::{control::ControlDb, id::WorkerId, job::Kind};
+use crate::{
+    control::{ControlDb, within},
+    id::WorkerId,
+    job::Kind,
+};
 
 const JOBS: &str = "kanbu_backup_job";
 const CANCELS: &str = "kanbu_backup_cancel";
@@ -129,11 +133,14 @@ impl Ear {
     }
 
     async fn self_test(&self) -> Result<(), QueueError> {
-        ask(self.db.pool(), ANSWER_WITHIN, async |conn| {
-            sqlx::query!("select pg_notify($1, $2)", JOBS, self.worker.to_string())
-                .fetch_one(conn)
-                .await?;
-            Ok(())
+        let payload = self.worker.to_string();
+        within(self.db.pool(), ANSWER_WITHIN, |conn| {
+            Box::pin(async move {
+                sqlx::query!("select pg_notify($1, $2)", JOBS, payload)
+                    .fetch_one(conn)
+                    .await?;
+                Ok(())
+            })
         })
         .await
     }

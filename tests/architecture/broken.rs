@@ -57,6 +57,7 @@ fn a_use_case_may_not_reach_into_the_queue_nor_a_handler_into_a_mechanism() {
 fn comments_and_unit_tests_may_name_anything() {
     let text = "/// See crate::queue::Crew.\nuse crate::id::JobId;\n\n#[cfg(test)]\nmod tests {\n    use crate::testing::x;\n}\n";
     assert!(imports(&source("src/job/mod.rs", text)).is_empty());
+    assert!(imports(&source("src/job/tests.rs", "use crate::testing::x;\n")).is_empty());
 }
 
 #[test]

@@ -44,13 +44,13 @@ impl Source {
         }
     }
 
-    /// The text before the unit tests, which stand last in a file and may use what they like.
+    /// The text before the unit tests, which may use what they like: they stand last in a file, or in a `tests.rs`.
     pub(crate) fn product(&self) -> &str {
-        let tests = self
-            .text
-            .find("\n#[cfg(test)]\nmod ")
-            .map_or(self.text.len(), |at| at + 1);
-        &self.text[..tests]
+        if self.path.ends_with("/tests.rs") {
+            return "";
+        }
+        let tests = self.text.find("\n#[cfg(test)]\nmod ");
+        &self.text[..tests.map_or(self.text.len(), |at| at + 1)]
     }
 
     /// Product lines without comments, numbered from 1.

@@ -228,17 +228,13 @@ async fn check_it(input: &Input, expected: &Expected, keyring: &Keyring) -> Resu
     check(input, expected, keyring, unwatched()).await
 }
 
-fn codes(ends: &[TargetEnd]) -> Vec<&str> {
+/// `ok`, or the code of the failure.
+fn codes(ends: &[TargetEnd]) -> Vec<String> {
     let code = |end: &TargetEnd| match &end.result {
-        Ok(()) => "ok".into(),
-        Err(failure) => failure.code.clone(),
+        Ok(()) => "ok".to_owned(),
+        Err(failure) => failure.code.to_string(),
     };
-    ends.iter()
-        .map(|end| match code(end) {
-            std::borrow::Cow::Borrowed(code) => code,
-            std::borrow::Cow::Owned(code) => code.leak(),
-        })
-        .collect()
+    ends.iter().map(code).collect()
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

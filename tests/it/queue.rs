@@ -7,6 +7,8 @@ mod crew;
 mod endings;
 #[path = "queue_outage.rs"]
 mod outage;
+#[path = "queue_random.rs"]
+mod random;
 #[path = "queue_rules.rs"]
 mod rules;
 #[path = "queue_wake.rs"]
@@ -37,14 +39,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A control database of its own.
 struct World {
-    _database: Option<TestDatabase>,
+    /// Dropped with the world; a test with a server of its own has none.
+    database: Option<TestDatabase>,
     db: ControlDb,
 }
 
@@ -52,7 +55,7 @@ impl World {
     async fn new() -> Self {
         let (database, db) = testing::control_db().await;
         Self {
-            _database: Some(database),
+            database: Some(database),
             db,
         }
     }

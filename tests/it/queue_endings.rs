@@ -288,14 +288,11 @@ async fn whatever_ends_a_job_that_shall_be_cancelled_cancels_it() {
         let job = world.backup(&format!("database:kanbu{n}")).await;
         let claimed = world.claim().await;
         queue::cancel(&world.db, job, "anna").await.unwrap();
-        match close {
-            Some(close) => {
-                finish(&world, &claimed, close).await;
-            }
-            None => {
-                world.expire(claimed.execution).await;
-                reap(&world).await;
-            }
+        if let Some(close) = close {
+            finish(&world, &claimed, close).await;
+        } else {
+            world.expire(claimed.execution).await;
+            reap(&world).await;
         }
         let view = world.job(job).await;
         assert_eq!(view.state, JobState::Cancelled, "case {n}");

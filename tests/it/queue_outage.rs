@@ -4,7 +4,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -37,17 +37,17 @@ enum Mode {
     /// Nothing moves, nothing is closed.
     Hang,
     /// Once: the answer to the message with this text (or to the message so many further on) is lost, and the connection
-    /// with it. The server has done what was asked.
+    /// with it. The server has done what was asked. Then all is well again, or everything is cut.
     Lose {
         text: &'static str,
         further: usize,
+        then_cut: bool,
     },
 }
 
 /// A listener in front of the server's.
 struct Relay {
     url: String,
-    direct: String,
     mode: watch::Sender<Mode>,
     target: Arc<Mutex<u16>>,
     server: JoinHandle<()>,
@@ -70,7 +70,6 @@ impl Relay {
         });
         Self {
             url: url.into(),
-            direct: database.to_owned(),
             mode,
             target,
             server,
@@ -86,16 +85,6 @@ impl Relay {
         ControlDb::connect(&ControlConfig::new(&self.url, "test"))
             .await
             .unwrap()
-    }
-
-    /// One that listens directly, and sends the text of every statement with it.
-    async fn pooled_db(&self) -> ControlDb {
-        ControlDb::connect(&ControlConfig {
-            listen_url: Some(self.direct.clone()),
-            ..ControlConfig::new(&self.url, "test")
-        })
-        .await
-        .unwrap()
     }
 }
 
@@ -115,7 +104,7 @@ async fn relay(client: TcpStream, port: u16, mode: watch::Sender<Mode>) {
     };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let lost = CancellationToken::new();
+    let lost = OnceLock::new();
     let mut cut = mode.subscribe();
     tokio::select! {
         () = ask(from_client, to_server, &mode, &lost) => {}
@@ -135,24 +124,27 @@ async fn ask(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mode: &watch::Sender<Mode>,
-    lost: &CancellationToken,
+    lost: &OnceLock<Mode>,
 ) {
-    let mut bytes = [0; 64 * 1024];
+    let mut bytes = vec![0; 64 * 1024];
     let mut countdown = None;
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
         moving(mode).await;
         let message = &bytes[..count];
-        if let Mode::Lose { text, further } = *mode.borrow()
+        if let Mode::Lose {
+            text,
+            further,
+            then_cut,
+        } = *mode.borrow()
             && countdown.is_none()
             && message.windows(text.len()).any(|w| w == text.as_bytes())
         {
-            countdown = Some(further);
+            countdown = Some((further, if then_cut { Mode::Cut } else { Mode::Pass }));
         } else {
-            countdown = countdown.map(|left: usize| left.saturating_sub(1));
+            countdown = countdown.map(|(left, then): (usize, _)| (left.saturating_sub(1), then));
         }
-        if countdown == Some(0) {
-            lost.cancel();
-            mode.send_replace(Mode::Pass);
+        if let Some((0, then)) = countdown {
+            lost.get_or_init(|| then);
         }
         if to.write_all(message).await.is_err() {
             return;
@@ -164,12 +156,16 @@ async fn answer(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mode: &watch::Sender<Mode>,
-    lost: &CancellationToken,
+    lost: &OnceLock<Mode>,
 ) {
-    let mut bytes = [0; 64 * 1024];
+    let mut bytes = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
         moving(mode).await;
-        if lost.is_cancelled() || to.write_all(&bytes[..count]).await.is_err() {
+        if let Some(then) = lost.get() {
+            mode.send_replace(*then);
+            return;
+        }
+        if to.write_all(&bytes[..count]).await.is_err() {
             return;
         }
     }
@@ -188,14 +184,14 @@ async fn outage(relay: &Relay, mode: Mode, time: Duration) {
 
 async fn relayed() -> (World, Relay) {
     let world = World::new().await;
-    let relay = Relay::before(&world._database.as_ref().unwrap().url).await;
+    let relay = Relay::before(&world.database.as_ref().unwrap().url).await;
     (world, relay)
 }
 
 /// S9: `mode` for six tenths of a lease, while a handler works and then waits for its check.
 async fn a_short_outage_costs_nothing(mode: Mode) {
     let (world, relay) = relayed().await;
-    let mut hands = Hands::hire(&relay.db().await, 1, 5);
+    let mut hands = Hands::hire(&relay.db().await, 1, 10);
     let job = world.backup("database:kanbu").await;
     let act = hands.next().await;
     act.lease.check().await.unwrap();
@@ -210,7 +206,7 @@ async fn a_short_outage_costs_nothing(mode: Mode) {
             let checked = act.lease.check().await;
             (checked, *relay.mode.borrow())
         },
-        outage(&relay, mode, Duration::from_secs(3)),
+        outage(&relay, mode, Duration::from_secs(6)),
     );
     assert_eq!(checked, (Ok(()), Mode::Pass), "checked without an answer");
     act.succeeds();
@@ -275,13 +271,15 @@ async fn in_an_outage_longer_than_its_lease_a_worker_stops_itself_in_time_and_th
 #[tokio::test]
 async fn a_claim_whose_answer_is_lost_costs_no_attempt() {
     let (world, relay) = relayed().await;
-    let mut hands = Hands::hire(&relay.pooled_db().await, 1, 30);
-    super::crew::listening(&world).await;
+    let job = world.backup("database:kanbu").await;
+    let db = relay.db().await;
+    // A statement's text is only sent with its first use on a connection.
     relay.set(Mode::Lose {
         text: "kanbu_backup.claim(",
         further: 1,
+        then_cut: false,
     });
-    let job = world.backup("database:kanbu").await;
+    let mut hands = Hands::hire(&db, 1, 30);
     let act = hands.next().await;
     assert_eq!(*relay.mode.borrow(), Mode::Pass, "no answer was lost");
     assert_eq!((act.lease.job(), act.lease.attempt()), (job, 1));
@@ -292,14 +290,39 @@ async fn a_claim_whose_answer_is_lost_costs_no_attempt() {
 }
 
 #[tokio::test]
+async fn a_claim_that_is_answered_only_after_the_stop_is_given_back_uncharged() {
+    let (world, relay) = relayed().await;
+    let job = world.backup("database:kanbu").await;
+    let db = relay.db().await;
+    relay.set(Mode::Lose {
+        text: "kanbu_backup.claim(",
+        further: 1,
+        then_cut: true,
+    });
+    let hands = Hands::hire(&db, 1, 30);
+    let mut mode = relay.mode.subscribe();
+    mode.wait_for(|mode| *mode == Mode::Cut).await.unwrap();
+    assert_eq!(world.state(job).await, (JobState::Running, 1));
+    hands.stop.cancel();
+    relay.set(Mode::Pass);
+    hands.gone().await;
+    let executions = world.executions(job).await;
+    assert_eq!(executions.len(), 1);
+    assert!(!executions[0].charged);
+    assert_eq!(world.state(job).await, (JobState::Queued, 0));
+    world.holds().await;
+}
+
+#[tokio::test]
 async fn a_finish_whose_answer_is_lost_is_not_repeated() {
     let (world, relay) = relayed().await;
-    let mut hands = Hands::hire(&relay.pooled_db().await, 1, 30);
+    let mut hands = Hands::hire(&relay.db().await, 1, 30);
     let job = world.backup("database:kanbu").await;
     let act = hands.next().await;
     relay.set(Mode::Lose {
         text: "kanbu_backup.finish(",
         further: 1,
+        then_cut: false,
     });
     act.fails(Fault::Transient);
     hands.go_home().await;
@@ -312,12 +335,13 @@ async fn a_finish_whose_answer_is_lost_is_not_repeated() {
 #[tokio::test]
 async fn a_publication_whose_answer_is_lost_happens_once() {
     let (world, relay) = relayed().await;
-    let mut hands = Hands::hire(&relay.pooled_db().await, 1, 30);
+    let mut hands = Hands::hire(&relay.db().await, 1, 30);
     let job = world.backup("database:kanbu").await;
     let act = hands.next().await;
     relay.set(Mode::Lose {
         text: "COMMIT",
         further: 0,
+        then_cut: false,
     });
     act.ends(Ok(Effects {
         follow_ups: vec![Job::Verify(Verify {
@@ -340,7 +364,7 @@ async fn a_publication_whose_answer_is_lost_happens_once() {
 #[tokio::test]
 async fn an_enqueue_whose_answer_is_lost_can_be_repeated_under_its_request_key() {
     let (world, relay) = relayed().await;
-    let db = relay.pooled_db().await;
+    let db = relay.db().await;
     let new = NewJob {
         request_key: Some("request-1".to_owned()),
         ..backup("database:kanbu")
@@ -352,6 +376,7 @@ async fn an_enqueue_whose_answer_is_lost_can_be_repeated_under_its_request_key()
     relay.set(Mode::Lose {
         text: "kanbu_backup.enqueue(",
         further: 1,
+        then_cut: false,
     });
     let error = ask().await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
@@ -375,7 +400,7 @@ async fn a_job_survives_a_restart_of_the_control_database() {
     let db = relay.db().await;
     db.migrate().await.unwrap();
     let world = World {
-        _database: None,
+        database: None,
         db: db.clone(),
     };
     let mut hands = Hands::hire(&db, 1, 20);

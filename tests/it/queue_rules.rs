@@ -179,7 +179,7 @@ async fn sql_callers_enqueue_what_rust_can_read() {
             .unwrap_err();
         let code = error
             .as_database_error()
-            .and_then(|e| e.code().map(|c| c.into_owned()));
+            .and_then(|e| e.code().map(std::borrow::Cow::into_owned));
         assert_eq!(code.as_deref(), Some("22023"), "{options}");
     }
 }

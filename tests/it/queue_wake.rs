@@ -141,7 +141,7 @@ async fn a_listener_that_lost_its_connection_claims_what_it_missed() {
 async fn a_deaf_worker_finds_its_jobs_by_the_clock() {
     let world = World::new().await;
     let (elsewhere, _db) = testing::control_db().await;
-    let database = world._database.as_ref().unwrap();
+    let database = world.database.as_ref().unwrap();
     let deaf = ControlDb::connect(&ControlConfig {
         listen_url: Some(elsewhere.url.clone()),
         ..ControlConfig::new(&database.url, "test")

@@ -17,12 +17,38 @@ impl Output {
             if let Some(hint) = &failure.hint {
                 fields["hint"] = json!(hint);
             }
-            print_json(&tagged("error", fields));
+            if self.is_part {
+                fields["level"] = json!("error");
+            }
+            let kind = if self.is_part { "message" } else { "error" };
+            print_json(&tagged(kind, fields));
             return;
         }
         eprint_line(&format!("error: {} ({})", failure.message, failure.code));
-        if let Some(hint) = &failure.hint {
-            eprint_line(&format!("  hint: {hint}"));
+        print_hint(failure);
+    }
+
+    /// A failure that is not the end, and what comes next.
+    pub fn setback(self, failure: &Failure, next: &str) {
+        if self.json {
+            let fields = json!({
+                "level": "warning",
+                "code": failure.code,
+                "text": failure.message,
+                "hint": failure.hint,
+                "next": next,
+            });
+            print_json(&tagged("message", fields));
+            return;
         }
+        eprint_line(&format!("warning: {} ({})", failure.message, failure.code));
+        print_hint(failure);
+        eprint_line(&format!("  {next}"));
+    }
+}
+
+fn print_hint(failure: &Failure) {
+    if let Some(hint) = &failure.hint {
+        eprint_line(&format!("  hint: {hint}"));
     }
 }

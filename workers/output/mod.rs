@@ -22,6 +22,8 @@ pub struct Output {
     json: bool,
     quiet: bool,
     bars: bool,
+    /// Several things are done by one call, and this talks of one of them.
+    is_part: bool,
 }
 
 impl Output {
@@ -32,6 +34,16 @@ impl Output {
             json: global.json,
             quiet: global.quiet,
             bars,
+            is_part: false,
+        }
+    }
+
+    /// For one of several things that one call does: how it ended is a message, because the stream goes on.
+    #[must_use]
+    pub fn part(self) -> Self {
+        Self {
+            is_part: true,
+            ..self
         }
     }
 
@@ -56,7 +68,8 @@ impl Output {
     /// The one line that ends a stream well.
     pub fn result(self, fields: Value, text: &str) {
         if self.json {
-            print_json(&tagged("result", fields));
+            let kind = if self.is_part { "message" } else { "result" };
+            print_json(&tagged(kind, fields));
         } else {
             print_line(text);
         }

@@ -14,7 +14,7 @@ use kanbu_backup::{
 use tracing::{info, warn};
 
 /// `None` where no database is reached through Docker.
-pub fn of(sources: &Sources, db: &ControlDb) -> Option<Leftovers> {
+pub(super) fn of(sources: &Sources, db: &ControlDb) -> Option<Leftovers> {
     let databases: Vec<_> = sources
         .databases
         .iter()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kanbu_backup::{
     config::Config,
-    control::{self, ControlDb},
+    control::ControlDb,
     fault::{Failure, Fault},
     job::{Kind, UnknownKind},
     queue::{Crew, LeaseTerms},
@@ -66,10 +66,7 @@ pub async fn serve(
     db: ControlDb,
     stop: Stop,
 ) -> Result<(), Failure> {
-    db.migrate().await?;
-    if let Some(protected) = &config.protected.url {
-        refuse_one_database_for_both(&db, protected.expose()).await?;
-    }
+    wiring::prepare(config, &db).await?;
     let deps = wiring::deps(config, db.clone()).await?;
     warn_without_key(config);
     let sweeper = sweeper::spawn(&deps.backup, config, stop.gently.clone());
@@ -88,18 +85,6 @@ pub async fn serve(
     let ended = crew.run(stop.gently, stop.now).await;
     sweeper.await.ok();
     ended.map_err(Failure::from)
-}
-
-/// The protected server may be away at the start: then each backup says so, and the worker runs.
-async fn refuse_one_database_for_both(db: &ControlDb, protected: &str) -> Result<(), Failure> {
-    match control::refuse_if_protected(db, protected).await {
-        Err(error @ control::ControlError::SameDatabase { .. }) => Err(error.into()),
-        Err(error) => {
-            tracing::warn!(%error, "the protected database could not be looked at");
-            Ok(())
-        }
-        Ok(()) => Ok(()),
-    }
 }
 
 fn warn_without_key(config: &Config) {

@@ -10,7 +10,7 @@ use kanbu_backup::{
     crypto::{KeyMaterial, Keyring},
     execution::{Lease, Phase},
     fault::Failure,
-    pipeline::{self, Compression, Expected, Input},
+    pipeline::{self, Compression, Expected, Input, Sealed},
 };
 use serde_json::json;
 
@@ -30,6 +30,7 @@ pub async fn run(args: Decrypt, session: &Session) -> Result<Exit, Failure> {
     let compression = (!args.decompress).then_some(Compression::None);
     let expected = Expected {
         compression,
+        sealed: sealed(&args.file),
         ..Expected::default()
     };
     let lease = Arc::new(Lease::unattended());
@@ -43,6 +44,15 @@ pub async fn run(args: Decrypt, session: &Session) -> Result<Exit, Failure> {
         );
     }
     Ok(Exit::Done)
+}
+
+/// Something that was never encrypted, or whose beginning is damaged, must not pass for decrypted.
+fn sealed(file: &Path) -> Sealed {
+    if file.extension().is_some_and(|suffix| suffix == "enc") {
+        Sealed::Unknown
+    } else {
+        Sealed::V2
+    }
 }
 
 fn keyring(args: &Decrypt, session: &Session) -> Result<Keyring, Failure> {

@@ -10,7 +10,7 @@ use kanbu_backup::{
 use serde_json::json;
 
 use super::{VerbError, list};
-use crate::{cli::Delete, exit::Exit, session::Session, wiring};
+use crate::{cli::Delete, exit::Exit, output::Output, session::Session, wiring};
 
 pub async fn run(args: Delete, session: &Session) -> Result<Exit, Failure> {
     let db = session.control().await?;
@@ -22,14 +22,30 @@ pub async fn run(args: Delete, session: &Session) -> Result<Exit, Failure> {
         return look(&artifacts, args.dry_run, session);
     }
     let storages = wiring::storages(&session.config.storage)?;
-    let mut exit = Exit::Done;
-    for artifact in &artifacts {
-        let pending = delete(artifact, &args, &storages, &db, session).await?;
-        if pending > 0 {
-            exit = Exit::Findings;
+    let by = By {
+        args: &args,
+        storages: &storages,
+        db: &db,
+    };
+    let pending = if let [only] = artifacts.as_slice() {
+        delete(only, by, session.out).await?
+    } else {
+        let mut pending = 0;
+        for artifact in &artifacts {
+            pending += delete(artifact, by, session.out.part()).await?;
         }
-    }
-    Ok(exit)
+        let count = artifacts.len();
+        session.out.result(
+            json!({ "artifacts": count, "pending": pending }),
+            &format!("deleted {count} backups"),
+        );
+        pending
+    };
+    Ok(if pending == 0 {
+        Exit::Done
+    } else {
+        Exit::Findings
+    })
 }
 
 fn look(artifacts: &[ArtifactView], dry_run: bool, session: &Session) -> Result<Exit, Failure> {
@@ -59,13 +75,19 @@ fn describe(artifact: &ArtifactView) -> String {
     )
 }
 
+/// What a deletion is done with.
+#[derive(Clone, Copy)]
+struct By<'a> {
+    args: &'a Delete,
+    storages: &'a [Storage],
+    db: &'a ControlDb,
+}
+
 /// Returns how many copies could not be deleted yet: they stay written down and are tried again by the next deletion.
 async fn delete(
     artifact: &ArtifactView,
-    args: &Delete,
-    storages: &[Storage],
-    db: &ControlDb,
-    session: &Session,
+    By { args, storages, db }: By<'_>,
+    out: Output,
 ) -> Result<usize, Failure> {
     let reason = args.reason.as_deref().unwrap_or("deleted by hand");
     let deletions =
@@ -87,7 +109,7 @@ async fn delete(
         };
         if let Err(failure) = deleted {
             pending += 1;
-            session.out.warning(
+            out.warning(
                 &failure.code,
                 &format!("still on {}: {failure}", deletion.storage),
             );
@@ -99,7 +121,7 @@ async fn delete(
         deletions.len() - pending,
         deletions.len()
     );
-    session.out.result(
+    out.result(
         json!({ "artifact": artifact.id, "pending": pending }),
         &text,
     );

@@ -17,6 +17,7 @@ use kanbu_backup::{
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::list;
 use crate::{
     cli::Follow,
     exit::Exit,
@@ -79,11 +80,7 @@ async fn attend(
         }
     };
     tokio::select! {
-        ended = to_its_end(id, db, out) => {
-            ended?;
-            let last = queue::executions(db, id).await?.into_iter().next();
-            Ok(last.map_or(Fate::Left(Exit::Failed), |last| Fate::Ended(Box::new(last))))
-        }
+        ended = to_its_end(id, db, out) => fate(&ended?, db, out).await,
         () = over => {
             out.result(json!({ "job": id, "state": "running" }), &format!("job {} goes on", id.short()));
             Ok(Fate::Left(Exit::Waited))
@@ -91,6 +88,21 @@ async fn attend(
         _ = interrupt.recv() => cancelled(id, Exit::Interrupted, db, out).await,
         _ = terminate.recv() => cancelled(id, Exit::Terminated, db, out).await,
     }
+}
+
+/// How the job came out. One that was cancelled while it waited has no execution that says so.
+async fn fate(job: &JobView, db: &ControlDb, out: Output) -> Result<Fate, Failure> {
+    let last = queue::executions(db, job.id).await?.into_iter().next();
+    let said_by_execution = |last: &ExecutionView| {
+        job.state != JobState::Cancelled || last.outcome == Some(Outcome::Cancelled)
+    };
+    if let Some(last) = last.filter(said_by_execution) {
+        return Ok(Fate::Ended(Box::new(last)));
+    }
+    let text = format!("job {} was cancelled", job.id.short());
+    let failure = Failure::new(Fault::Cancelled, "execution.cancelled", text);
+    out.error(&failure);
+    Ok(Fate::Left(Exit::of(&failure)))
 }
 
 fn handler(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
@@ -112,42 +124,84 @@ async fn cancelled(id: JobId, exit: Exit, db: &ControlDb, out: Output) -> Result
     Ok(Fate::Left(exit))
 }
 
-async fn to_its_end(id: JobId, db: &ControlDb, out: Output) -> Result<(), Failure> {
+async fn to_its_end(id: JobId, db: &ControlDb, out: Output) -> Result<JobView, Failure> {
     let mut bar = Bar::new(out);
     let mut views = pin!(queue::follow(db, id));
-    let began = Instant::now();
-    let mut told = false;
+    let mut told = Told::default();
+    let mut last = None;
     while let Some(view) = views.next().await {
         match view {
             Ok(view) => {
-                let is_waiting =
-                    view.state == JobState::Queued && began.elapsed() > QUEUED_TOO_LONG;
-                if is_waiting && !told {
-                    told = true;
-                    out.message(&why_it_waits(&view));
-                }
+                told.explain(&view, out);
                 show(&view, &mut bar, out);
+                last = Some(view);
             }
             Err(error) if error.is_transient() => out.message(&format!("{error}; trying again")),
             Err(error) => return Err(error.into()),
         }
     }
     bar.clear();
-    Ok(())
+    last.ok_or_else(|| queue::QueueError::NotFound(id.to_string()).into())
 }
 
-fn why_it_waits(job: &JobView) -> String {
-    match (&job.error, job.attempts) {
-        (Some(error), attempts) if attempts > 0 => {
-            format!(
-                "attempt {attempts} of {} failed: {error}; trying again later",
-                job.max_attempts
-            )
+/// What whoever waits has been told, so that each thing is said once.
+struct Told {
+    began: Instant,
+    lonely: bool,
+    /// The attempts that had failed, and the code of the last failure.
+    setback: (i16, Option<String>),
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            lonely: false,
+            setback: (0, None),
         }
-        _ => format!(
-            "job {} still waits: does a worker run (`kanbu-backup worker` or `up`)?",
-            job.id.short()
-        ),
+    }
+}
+
+impl Told {
+    /// Says why an open job gets no further: what went wrong before the next attempt, or that nobody takes it.
+    fn explain(&mut self, job: &JobView, out: Output) {
+        let is_waiting = match job.state {
+            JobState::Queued => true,
+            JobState::Running => false,
+            JobState::Succeeded | JobState::Dead | JobState::Cancelled => return,
+        };
+        let failed = job.attempts - i16::from(!is_waiting);
+        let setback = (failed, job.error_code.clone());
+        if let Some(failure) = last_failure(job)
+            && self.setback != setback
+        {
+            self.setback = setback;
+            out.setback(&failure, &what_next(job, failed));
+        } else if is_waiting && !self.lonely && self.began.elapsed() > QUEUED_TOO_LONG {
+            self.lonely = true;
+            out.message(&format!(
+                "job {} still waits: does a worker run (`kanbu-backup worker` or `up`)?",
+                job.id.short()
+            ));
+        }
+    }
+}
+
+fn last_failure(job: &JobView) -> Option<Failure> {
+    Some(Failure {
+        fault: Fault::Transient,
+        code: job.error_code.clone()?.into(),
+        message: job.error.clone()?,
+        hint: job.hint.clone().map(Into::into),
+    })
+}
+
+fn what_next(job: &JobView, failed: i16) -> String {
+    let count = format!("attempt {failed} of {} failed", job.max_attempts);
+    match job.state {
+        JobState::Queued if failed == 0 => "another worker will take it".to_owned(),
+        JobState::Queued => format!("{count}; the next begins at {}", list::local(job.run_at)),
+        _ => format!("{count}; the next runs"),
     }
 }
 
@@ -198,11 +252,7 @@ fn failure(execution: &ExecutionView) -> Failure {
             .unwrap_or_else(|| "execution.unknown".to_owned())
             .into(),
         message: text,
-        hint: execution
-            .result
-            .as_ref()
-            .and_then(|r| r["hint"].as_str())
-            .map(|hint| hint.to_owned().into()),
+        hint: execution.hint.clone().map(Into::into),
     }
 }
 

@@ -97,6 +97,10 @@ async fn one(id: &str, session: &Session) -> Result<Exit, Failure> {
                 text += "\n  ";
                 text += error;
             }
+            if let Some(hint) = &job.hint {
+                text += "\n  hint: ";
+                text += hint;
+            }
             for execution in &executions {
                 text += &history(execution);
             }

@@ -12,22 +12,47 @@ use kanbu_backup::{
 use serde_json::{Value, json};
 
 use super::{follow, list};
-use crate::{cli::Verify, exit::Exit, output::Output, session::Session};
+use crate::{
+    cli::{Follow, Verify},
+    exit::Exit,
+    output::Output,
+    session::Session,
+};
 
 pub async fn run(args: Verify, session: &Session) -> Result<Exit, Failure> {
     let db = session.control().await?;
+    let requests = requests(&args, &db).await?;
+    if let [only] = requests.as_slice() {
+        return one(only.clone(), args.follow, &db, session.out).await;
+    }
     let mut exit = Exit::Done;
-    for request in requests(&args, &db).await? {
-        let this = match follow::run(Job::Verify(request), args.follow, &db, session.out).await? {
-            follow::Fate::Left(exit) => exit,
-            follow::Fate::Ended(execution) => ended(&execution, session.out),
-        };
+    let subjects = requests.len();
+    for request in requests {
+        let this = one(request, args.follow, &db, session.out.part()).await?;
         // The worst finding decides; an earlier one must not be hidden by a later success.
         if exit == Exit::Done || this == Exit::Integrity {
             exit = this;
         }
     }
+    session.out.result(
+        json!({ "subjects": subjects, "exit": exit.code() }),
+        &format!("{subjects} subjects"),
+    );
     Ok(exit)
+}
+
+async fn one(
+    request: job::Verify,
+    follow: Follow,
+    db: &ControlDb,
+    out: Output,
+) -> Result<Exit, Failure> {
+    Ok(
+        match follow::run(Job::Verify(request), follow, db, out).await? {
+            follow::Fate::Left(exit) => exit,
+            follow::Fate::Ended(execution) => ended(&execution, out),
+        },
+    )
 }
 
 /// One job for the named backup, or one for every subject that has backups.

@@ -1,5 +1,7 @@
 //! Stages that misbehave: nothing of what they made may become visible.
 
+use std::path::{Path, PathBuf};
+
 use bytes::Bytes;
 
 use super::*;
@@ -63,7 +65,7 @@ impl Stage for Bad {
 }
 
 /// Two million bytes through the stages to a directory. Returns the failure and every file that is left.
-async fn refused(stages: Stages) -> (Failure, Vec<walkdir::DirEntry>) {
+async fn refused(stages: Stages) -> (Failure, Vec<PathBuf>) {
     let place = tempfile::tempdir().unwrap();
     let storage = Storage::open(&StorageConfig {
         name: "one".parse().unwrap(),
@@ -94,11 +96,21 @@ async fn refused(stages: Stages) -> (Failure, Vec<walkdir::DirEntry>) {
     let failure = run(source, stages, Limits::default(), targets, watch)
         .await
         .expect_err("a bad stage's work was published");
-    let left = walkdir::WalkDir::new(place.path()).into_iter().flatten();
-    (
-        failure,
-        left.filter(|entry| entry.file_type().is_file()).collect(),
-    )
+    (failure, files(place.path()))
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }
 
 #[tokio::test]

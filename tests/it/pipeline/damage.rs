@@ -147,7 +147,7 @@ async fn an_object_with_bytes_after_its_end_is_refused() {
     let mut chance = Chance::new("tail");
     for sealed in ENVELOPES {
         let stored = Stored::of(chance.noise(130 * KIB), ZSTD, sealed).await;
-        for tail in [&b"\0"[..], b"something else", &[7; 70_000]] {
+        for tail in [&b"\0"[..], b"something else", &vec![7; 70_000]] {
             let longer = [&stored.bytes[..], tail].concat();
             let what = format!("{} bytes more", tail.len());
             stored.refused(&longer, &stored.recorded(), &what).await;

