@@ -99,18 +99,26 @@ impl Copies {
             .iter()
             .filter_map(|attempt| Some((attempt.storage.name(), attempt.result.as_ref().err()?)));
         let (name, primary) = failures.next().ok_or(BackupError::NoStorage)?;
-        let mut failure = primary.clone();
-        for (n, (other, reason)) in failures.enumerate() {
-            if n == 0 {
-                failure.message = format!("{name}: {}", failure.message);
-            }
-            failure.message.push_str(&format!("; {other}: {reason}"));
-            // Worth another try if it is for any of them.
-            if reason.fault == Fault::Transient {
-                failure.fault = Fault::Transient;
-            }
+        let others: Vec<_> = failures.collect();
+        if others.is_empty() {
+            return Err(primary.clone());
         }
-        Err(failure)
+        // Worth another try if it is for any of them.
+        let is_transient = others
+            .iter()
+            .any(|(_, reason)| reason.fault == Fault::Transient);
+        let others = others
+            .iter()
+            .map(|(other, reason)| format!("; {other}: {reason}"));
+        Err(Failure {
+            fault: if is_transient {
+                Fault::Transient
+            } else {
+                primary.fault
+            },
+            message: format!("{name}: {primary}{}", others.collect::<String>()),
+            ..primary.clone()
+        })
     }
 
     /// The storages on which no copy came about.

@@ -102,12 +102,11 @@ impl Round<'_> {
         };
         for copy in expected(artifact) {
             self.lease.stopped()?;
-            match self.deps.storage(&copy.storage) {
-                Some(storage) => self.look(artifact, copy, &manifest, storage).await?,
-                None => {
-                    let missing = VerifyError::NotConfigured(copy.storage.clone());
-                    self.findings.out_of_reach(artifact, copy, &missing.into());
-                }
+            if let Some(storage) = self.deps.storage(&copy.storage) {
+                self.look(artifact, copy, &manifest, storage).await?;
+            } else {
+                let missing = VerifyError::NotConfigured(copy.storage.clone());
+                self.findings.out_of_reach(artifact, copy, &missing.into());
             }
         }
         Ok(())

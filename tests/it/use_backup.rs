@@ -3,7 +3,6 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use chrono::Utc;
 use kanbu_backup::{
     backup::{Deps, Format},
     catalog::{CopyState, EnvelopeFormat, Manifest},
@@ -464,12 +463,12 @@ async fn the_sweep_takes_old_debris_and_leaves_what_lives_and_what_is_complete()
     }
     let storage = world.storage(0);
     let living = [live.execution()].into();
-    let begun = Utc::now() - Duration::from_secs(3600);
+    let begun = world.deps.clock.now() - Duration::from_hours(1);
     let young = sweep::sweep(storage, &environment(), &living, begun)
         .await
         .unwrap();
     assert_eq!(young, []);
-    let soon = Utc::now() + Duration::from_secs(3600);
+    let soon = world.deps.clock.now() + Duration::from_hours(1);
     let swept = sweep::sweep(storage, &environment(), &living, soon)
         .await
         .unwrap();
