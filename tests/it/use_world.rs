@@ -129,9 +129,9 @@ impl World {
                                            backoff_base, backoff_cap, origin)
              values ('{job}', 'backup', 'database:kanbu', true, '{{}}', 1, 4, '1 second', '1 minute', 'api')
              on conflict do nothing;
-             insert into kanbu_backup.execution (id, job_id, kind, subject, exclusive, worker_id, attempt, lease_until,
-                                                 ended_at, outcome, fault)
-             values ('{execution}', '{job}', 'backup', 'database:kanbu', true, '{execution}', 1, now(), now(),
+             insert into kanbu_backup.execution (id, job_id, kind, subject, exclusive, worker_id, attempt, started_at,
+                                                 lease_until, ended_at, outcome, fault)
+             values ('{execution}', '{job}', 'backup', 'database:kanbu', true, '{execution}', 1, now(), now(), now(),
                      'failed', 'lease_lost')"
         );
         sqlx::raw_sql(sqlx::AssertSqlSafe(rows))
