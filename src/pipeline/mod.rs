@@ -1,7 +1,7 @@
 //! The stream of bytes: from a source to every storage at once, and from a storage back to content.
 //!
 //! Knows nothing of databases, jobs or manifests. Three promises: end of data is a message ([`Feed`]); an object appears
-//! only when every stage said so ([`write`]); and content that is read is called complete only when every byte of it was
+//! only when every stage said so ([`write()`]); and content that is read is called complete only when every byte of it was
 //! right ([`open`], [`check`]). Memory is bounded whatever the size: permits for parts, pools for buffers.
 
 mod buffers;

@@ -45,7 +45,7 @@ impl Child {
             .map_err(|source| self.pipe_error(source))
     }
 
-    /// The last [`STDERR_KEPT_BYTES`] of its standard error; complete once it has ended.
+    /// The end of its standard error, 64 KiB at most; complete once it has ended.
     pub fn stderr_tail(&self) -> String {
         let mut tail = locked(&self.shared.stderr);
         String::from_utf8_lossy(tail.make_contiguous()).into_owned()
