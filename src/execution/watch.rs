@@ -61,10 +61,9 @@ impl Leg {
         let meter = Arc::clone(&self.meter);
         let stream = locked(&meter).add_stream();
         let tick = move |tick: Tick| {
-            let progress = locked(&meter).progress(stream, tick);
-            if let Some(progress) = progress {
-                reporter.report(progress);
-            }
+            // Reported under the meter's lock, or two threads could report in the wrong order.
+            let mut meter = locked(&meter);
+            reporter.report(meter.progress(stream, tick));
         };
         let gate = move || -> futures::future::BoxFuture<'static, _> {
             Box::pin(async move { gatekeeper.check().await })
@@ -127,23 +126,17 @@ impl Meter {
         self.streams.len() - 1
     }
 
-    /// `None` between two samples.
-    fn progress(&mut self, stream: usize, tick: Tick) -> Option<Progress> {
+    /// Told at every tick: the one that is left out may be the last before a long silence.
+    fn progress(&mut self, stream: usize, tick: Tick) -> Progress {
         let sum = self.advance(stream, tick);
-        let (now, done) = (Instant::now(), self.done(sum));
-        let is_recent = |(last, _): &(Instant, u64)| now - *last < SAMPLE_EVERY;
-        // The end is told however soon it comes, or a bar would stop short of it.
-        let at_end = self.total == Some(Total::Known(done));
-        if self.samples.back().is_some_and(is_recent) && !at_end {
-            return None;
-        }
-        let rate = self.rate(now, done);
+        let done = self.done(sum);
+        let rate = self.rate(Instant::now(), done);
         let (total_bytes, total_is_estimate) = match self.total {
             Some(Total::Known(total)) => (Some(total), false),
             Some(Total::Estimate(total)) => (Some(total.max(done)), true),
             None => (None, false),
         };
-        Some(Progress {
+        Progress {
             phase: self.phase,
             done_bytes: done,
             total_bytes,
@@ -151,7 +144,7 @@ impl Meter {
             stored_bytes: sum.stored_bytes,
             rate_bps: rate,
             message: None,
-        })
+        }
     }
 
     /// All streams together.
@@ -166,16 +159,19 @@ impl Meter {
         })
     }
 
-    /// Bytes a second over the window, with `done` as its newest sample.
+    /// Bytes a second over the window, until now. A first burst is spread over the distance of two samples.
     fn rate(&mut self, now: Instant, done: u64) -> u64 {
-        self.samples.push_back((now, done));
+        let is_recent = |(last, _): &(Instant, u64)| now - *last < SAMPLE_EVERY;
+        if !self.samples.back().is_some_and(is_recent) {
+            self.samples.push_back((now, done));
+        }
         let is_past = |(first, _): &(Instant, u64)| now - *first > WINDOW;
         while self.samples.len() > 2 && self.samples.front().is_some_and(is_past) {
             self.samples.pop_front();
         }
         self.samples.front().map_or(0, |(since, before)| {
             ByteSize(done.saturating_sub(*before))
-                .per_second(now - *since)
+                .per_second((now - *since).max(SAMPLE_EVERY))
                 .0
         })
     }
@@ -229,7 +225,7 @@ mod tests {
             content_bytes: 400,
             stored_bytes: 50,
         };
-        let progress = meter.progress(stream, tick).unwrap();
+        let progress = meter.progress(stream, tick);
         assert_eq!(
             (progress.done_bytes, progress.total_bytes),
             (400, Some(400))
@@ -249,17 +245,18 @@ mod tests {
         let mut done = Vec::new();
         for (stream, bytes) in [(first, 60), (second, 30), (first, 10), (second, 40)] {
             rest(&mut meter);
-            done.push(meter.progress(stream, at(bytes)).unwrap().done_bytes);
+            done.push(meter.progress(stream, at(bytes)).done_bytes);
         }
         assert_eq!(done, [60, 90, 90, 100]);
     }
 
     #[test]
-    fn the_end_is_told_however_soon_it_comes() {
-        let mut meter = Meter::new(Phase::Check, Some(Total::Known(100)));
+    fn what_moves_right_after_the_start_is_told_though_nothing_follows() {
+        let mut meter = Meter::new(Phase::Dump, None);
         let stream = meter.add_stream();
-        assert_eq!(meter.progress(stream, at(99)), None);
-        assert_eq!(meter.progress(stream, at(100)).unwrap().done_bytes, 100);
+        assert_eq!(meter.progress(stream, at(99)).done_bytes, 99);
+        let progress = meter.progress(stream, at(100));
+        assert_eq!((progress.done_bytes, progress.rate_bps), (100, 400));
     }
 
     #[test]
