@@ -8,6 +8,7 @@ pub mod output;
 pub mod restore;
 pub mod roles;
 pub mod session;
+pub mod signals;
 pub mod sweeper;
 pub mod telemetry;
 pub mod verbs;

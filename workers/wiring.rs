@@ -13,7 +13,11 @@ use kanbu_backup::{
     control::{self, ControlConfig, ControlDb, ControlError, embedded},
     crypto::{KeyMaterial, Keyring},
     fault::Failure,
-    pg::{cluster::Cluster, tools},
+    job::Subject,
+    pg::{
+        cluster::Cluster,
+        tools::{self, Toolset},
+    },
     restore::{self, DatabaseTarget, Origin},
     storage::{Environment, Place, Role, Storage, StorageConfig},
     verify,
@@ -98,15 +102,22 @@ pub fn keyring(settings: &EncryptionSettings) -> Result<Keyring, Failure> {
     Ok(Keyring::new(active, old?))
 }
 
-/// Everything that can be backed up here.
-pub async fn sources(config: &Config) -> Result<Sources, Failure> {
+/// The names of everything that can be backed up here, databases first.
+pub fn subjects(config: &Config) -> Result<Vec<Subject>, Failure> {
+    let database = cluster(&config.protected)?.map(|_| config.protected.subject.clone());
+    let trees = config.source.trees.iter().map(|tree| tree.subject.clone());
+    Ok(database.into_iter().chain(trees).collect())
+}
+
+/// Everything that can be backed up here, with these client tools.
+pub fn sources(config: &Config, toolsets: &[Toolset]) -> Result<Sources, Failure> {
     let databases = match cluster(&config.protected)? {
         Some(cluster) => vec![DatabaseSource {
             subject: config.protected.subject.clone(),
             cluster,
             mode: config.protected.mode,
             containers: config.protected.container.clone(),
-            toolsets: toolsets(&config.protected).await,
+            toolsets: toolsets.to_vec(),
         }],
         None => Vec::new(),
     };
@@ -136,19 +147,19 @@ fn cluster(settings: &ProtectedSettings) -> Result<Option<Cluster>, Failure> {
 }
 
 /// The client tools and server binaries of this machine.
-pub async fn toolsets(settings: &ProtectedSettings) -> Vec<tools::Toolset> {
+pub async fn toolsets(settings: &ProtectedSettings) -> Vec<Toolset> {
     tools::find_toolsets(&settings.tools.directories, settings.tools.path.as_deref()).await
 }
 
 /// The server that restored databases are made on. A server without an address can't be restored to over the network.
-pub async fn target(config: &Config) -> Result<Option<DatabaseTarget>, Failure> {
+pub fn target(config: &Config, toolsets: &[Toolset]) -> Result<Option<DatabaseTarget>, Failure> {
     let Some(url) = &config.protected.url else {
         return Ok(None);
     };
     let cluster = Cluster::from_url(url.expose())?;
     Ok(Some(DatabaseTarget {
         cluster,
-        toolsets: toolsets(&config.protected).await,
+        toolsets: toolsets.to_vec(),
     }))
 }
 
@@ -157,6 +168,8 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
     let storages = storages(&config.storage)?;
     let keyring = stable_keyring(config, &db).await?;
     let pipeline = &config.pipeline;
+    // Finding them asks every installed program for its version: once is enough.
+    let toolsets = toolsets(&config.protected).await;
     Ok(Deps {
         backup: backup::Deps {
             environment: config.storage.environment.clone(),
@@ -166,14 +179,14 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
             zstd_level: pipeline.zstd_level,
             zstd_workers: pipeline.zstd_workers,
             stall_timeout: pipeline.stall_timeout,
-            sources: sources(config).await?,
+            sources: sources(config, &toolsets)?,
             history: db.clone(),
             clock: Arc::new(SystemClock),
         },
         restore: restore::Deps {
             storages: storages.clone(),
             keyring: keyring.clone(),
-            target: target(config).await?,
+            target: target(config, &toolsets)?,
             catalog: db.clone(),
         },
         verify: verify::Deps {

@@ -66,12 +66,6 @@ impl Sources {
         self.trees.iter().find(|source| source.subject == *subject)
     }
 
-    /// Everything that can be backed up, databases first.
-    pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
-        let databases = self.databases.iter().map(|source| &source.subject);
-        databases.chain(self.trees.iter().map(|source| &source.subject))
-    }
-
     pub(super) fn require(&self, subject: &Subject) -> Result<(), BackupError> {
         let known = self.database(subject).is_some() || self.tree(subject).is_some();
         if known {

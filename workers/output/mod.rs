@@ -117,11 +117,15 @@ impl Output {
 }
 
 fn tagged(kind: &str, fields: Value) -> Value {
-    let mut line = json!({ "v": SCHEMA, "type": kind });
-    if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields) {
-        line.extend(fields);
+    extended(json!({ "v": SCHEMA, "type": kind }), fields)
+}
+
+/// An object with the members of another one added.
+pub fn extended(mut fields: Value, more: Value) -> Value {
+    if let (Value::Object(fields), Value::Object(more)) = (&mut fields, more) {
+        fields.extend(more);
     }
-    line
+    fields
 }
 
 fn print_json(value: &Value) {

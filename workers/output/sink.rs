@@ -9,19 +9,32 @@ use kanbu_backup::{
     fault::Failure,
     pipeline::{Feed, Message},
 };
+use serde_json::json;
 use tokio::{
     fs::{File, OpenOptions},
     io::{AsyncWrite, AsyncWriteExt},
 };
 
+use super::Output;
 use crate::verbs::VerbError;
 
 /// The name that means standard output.
-pub const STDOUT: &str = "-";
+const STDOUT: &str = "-";
+
+/// Writes the whole feed and says what became of it, unless standard output is taken by the data.
+pub async fn deliver(feed: Feed, output: &Path, out: Output) -> Result<(), Failure> {
+    let bytes = write(feed, output).await?;
+    if output != Path::new(STDOUT) {
+        let text = format!("{bytes} bytes in {}", output.display());
+        let fields = json!({ "outcome": "succeeded", "file": output, "bytes": bytes });
+        out.result(fields, &text);
+    }
+    Ok(())
+}
 
 /// Writes the whole feed and returns the bytes written. On any error no file stays behind; what has gone to standard
 /// output can't be taken back, so the exit code must be looked at.
-pub async fn write(feed: Feed, output: &Path) -> Result<u64, Failure> {
+async fn write(feed: Feed, output: &Path) -> Result<u64, Failure> {
     if output == Path::new(STDOUT) {
         let mut stdout = tokio::io::stdout();
         return copy(feed, &mut stdout, output).await;

@@ -9,12 +9,12 @@ use kanbu_backup::{
     job::{Kind, UnknownKind},
     queue::{Crew, LeaseTerms},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::leftovers;
-use crate::{cli::Worker, dispatch, exit::Exit, session::Session, sweeper, wiring};
+use crate::{cli::Worker, dispatch, exit::Exit, session::Session, signals, sweeper, wiring};
 
 pub async fn run(args: Worker, session: &Session) -> Result<Exit, Failure> {
     let settings = &session.config.control;
@@ -42,11 +42,8 @@ pub struct Stop {
 }
 
 pub fn stop_on_signals() -> Result<Stop, Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::new(Fault::Transient, "process.signals", error.to_string())
-    };
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signals::on(SignalKind::terminate())?;
+    let mut interrupt = signals::on(SignalKind::interrupt())?;
     let stop = Stop::default();
     let orders = stop.clone();
     tokio::spawn(async move {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kanbu_backup::{
-    backup::{self, Sources},
+    backup,
     bytes::ByteSize,
     catalog,
     control::ControlDb,
@@ -25,8 +25,8 @@ use crate::{
 };
 
 pub async fn run(args: Backup, session: &Session) -> Result<Exit, Failure> {
-    let sources = wiring::sources(&session.config).await?;
-    let subject = subject(args.what, args.subject.as_deref(), &sources)?;
+    let configured = wiring::subjects(&session.config)?;
+    let subject = subject(args.what, args.subject.as_deref(), &configured)?;
     let request = job::Backup {
         subject,
         label: args.label,
@@ -61,13 +61,13 @@ async fn dry_run(request: &job::Backup, session: &Session, db: ControlDb) -> Res
 }
 
 /// The one that is meant: by name, or the only one of its sort; of source trees the first, Kanbu's own.
-fn subject(what: What, name: Option<&str>, sources: &Sources) -> Result<Subject, VerbError> {
+fn subject(what: What, name: Option<&str>, configured: &[Subject]) -> Result<Subject, VerbError> {
     let (word, scope) = match what {
         What::Database => ("database", Scope::Database),
         What::Source => ("source", Scope::Source),
     };
-    let subjects: Vec<_> = sources
-        .subjects()
+    let subjects: Vec<_> = configured
+        .iter()
         .filter(|subject| subject.scope() == scope)
         .collect();
     match (name, subjects.as_slice()) {

@@ -12,7 +12,6 @@ use kanbu_backup::{
     fault::Failure,
     pipeline::{self, Compression, Expected, Input, Sealed},
 };
-use serde_json::json;
 
 use super::VerbError;
 use crate::{cli::Decrypt, exit::Exit, output::sink, session::Session, wiring};
@@ -35,14 +34,7 @@ pub async fn run(args: Decrypt, session: &Session) -> Result<Exit, Failure> {
     };
     let lease = Arc::new(Lease::unattended());
     let feed = pipeline::open(input, expected, keyring, lease.watch(Phase::Check, None)).await?;
-    let bytes = sink::write(feed, &output).await?;
-    if output != Path::new(sink::STDOUT) {
-        let text = format!("{bytes} bytes in {}", output.display());
-        session.out.result(
-            json!({ "outcome": "succeeded", "file": output, "bytes": bytes }),
-            &text,
-        );
-    }
+    sink::deliver(feed, &output, session.out).await?;
     Ok(Exit::Done)
 }
 

@@ -63,7 +63,8 @@ impl Finding {
 
 pub async fn run(session: &Session) -> Result<Exit, Failure> {
     let mut findings = vec![control_database(session).await];
-    match wiring::sources(&session.config).await {
+    let toolsets = wiring::toolsets(&session.config.protected).await;
+    match wiring::sources(&session.config, &toolsets) {
         Ok(sources) => {
             for database in &sources.databases {
                 findings.push(Finding::of("protected database", protected(database).await));

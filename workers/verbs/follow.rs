@@ -15,13 +15,14 @@ use kanbu_backup::{
     queue::{self, ExecutionView, JobState, JobView, NewJob, Origin},
 };
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 use super::list;
 use crate::{
     cli::Follow,
     exit::Exit,
-    output::{Bar, Output},
+    output::{Bar, Output, extended},
+    signals,
 };
 
 /// After so long in the queue somebody should be told why nothing happens.
@@ -71,8 +72,8 @@ async fn attend(
     db: &ControlDb,
     out: Output,
 ) -> Result<Fate, Failure> {
-    let mut interrupt = handler(SignalKind::interrupt())?;
-    let mut terminate = handler(SignalKind::terminate())?;
+    let mut interrupt = signals::on(SignalKind::interrupt())?;
+    let mut terminate = signals::on(SignalKind::terminate())?;
     let over = async {
         match limit {
             Some(limit) => drop(tokio::time::timeout(limit, std::future::pending::<()>()).await),
@@ -103,11 +104,6 @@ async fn fate(job: &JobView, db: &ControlDb, out: Output) -> Result<Fate, Failur
     let failure = Failure::new(Fault::Cancelled, "execution.cancelled", text);
     out.error(&failure);
     Ok(Fate::Left(Exit::of(&failure)))
-}
-
-fn handler(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind)
-        .map_err(|error| Failure::new(Fault::Transient, "process.signals", error.to_string()))
 }
 
 /// Whoever interrupts wants the work to stop; that it does is said.
@@ -258,15 +254,12 @@ fn failure(execution: &ExecutionView) -> Failure {
 
 /// The members that every result line has.
 pub(super) fn result(execution: &ExecutionView, more: &Value) -> Value {
-    let mut fields = json!({
+    let fields = json!({
         "job": execution.job,
         "execution": execution.id,
         "outcome": execution.outcome,
     });
-    if let (Value::Object(fields), Value::Object(more)) = (&mut fields, more) {
-        fields.extend(more.clone());
-    }
-    fields
+    extended(fields, more.clone())
 }
 
 /// How long it took, for people.

@@ -1,6 +1,6 @@
 //! `get ID`: a backup as a file, as it is stored or decrypted.
 
-use std::{path::Path, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use kanbu_backup::{
     catalog::{ArtifactView, Compression, Content, EnvelopeFormat, Manifest, object_name},
@@ -9,7 +9,6 @@ use kanbu_backup::{
     pipeline::{self, Expected, Input},
     restore::Origin,
 };
-use serde_json::json;
 
 use super::list;
 use crate::{cli::Get, exit::Exit, output::sink, session::Session, wiring};
@@ -33,14 +32,7 @@ pub async fn run(args: Get, session: &Session) -> Result<Exit, Failure> {
     let watch =
         Arc::new(Lease::unattended()).watch(Phase::Check, expected.stored_bytes.map(Total::Known));
     let feed = pipeline::open(bare(origin.input, args.decrypt), expected, keyring, watch).await?;
-    let bytes = sink::write(feed, &output).await?;
-    if output != Path::new(sink::STDOUT) {
-        let text = format!("{bytes} bytes in {}", output.display());
-        session.out.result(
-            json!({ "outcome": "succeeded", "file": output, "bytes": bytes }),
-            &text,
-        );
-    }
+    sink::deliver(feed, &output, session.out).await?;
     Ok(Exit::Done)
 }
 

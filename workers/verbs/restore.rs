@@ -11,12 +11,18 @@ use kanbu_backup::{
     fault::Failure,
     job::{self, Job, RestoreInto},
     queue::ExecutionView,
-    restore::{self, Destination, Origin},
+    restore::{self, DatabaseTarget, Destination, Origin},
 };
 use serde_json::{Value, json};
 
 use super::{VerbError, follow, list};
-use crate::{cli::Restore, exit::Exit, output::Output, session::Session, wiring};
+use crate::{
+    cli::Restore,
+    exit::Exit,
+    output::{Output, extended},
+    session::Session,
+    wiring,
+};
 
 pub async fn run(args: Restore, session: &Session) -> Result<Exit, Failure> {
     if let Some(from) = args.from.clone() {
@@ -43,6 +49,11 @@ pub async fn run(args: Restore, session: &Session) -> Result<Exit, Failure> {
     }
 }
 
+async fn target(session: &Session) -> Result<Option<DatabaseTarget>, Failure> {
+    let toolsets = wiring::toolsets(&session.config.protected).await;
+    wiring::target(&session.config, &toolsets)
+}
+
 /// Where it goes: what was named, or a database whose name tells which backup it is.
 fn into(kind: ArtifactKind, named: Option<&str>, short: &str) -> Result<RestoreInto, VerbError> {
     match (kind, named) {
@@ -66,7 +77,7 @@ async fn dry_run(
     destination: &Destination,
     session: &Session,
 ) -> Result<Exit, Failure> {
-    let target = wiring::target(&session.config).await?;
+    let target = target(session).await?;
     restore::preflight(origin, destination, target.as_ref()).await?;
     let plan = json!({ "from": origin.describe(), "content": origin.content, "into": destination });
     session.out.document("plan", &plan, || {
@@ -92,7 +103,7 @@ async fn offline(from: &Path, args: &Restore, session: &Session) -> Result<Exit,
     if args.dry_run {
         return dry_run(&origin, &destination, session).await;
     }
-    let target = wiring::target(&session.config).await?;
+    let target = target(session).await?;
     let lease = Arc::new(Lease::unattended());
     let parts = restore::Parts {
         target: target.as_ref(),
@@ -120,11 +131,7 @@ fn ended(execution: &ExecutionView, out: Output) -> Exit {
 }
 
 fn result(found: &Value) -> Value {
-    let mut fields = json!({ "outcome": "succeeded" });
-    if let (Value::Object(fields), Value::Object(found)) = (&mut fields, found) {
-        fields.extend(found.clone());
-    }
-    fields
+    extended(json!({ "outcome": "succeeded" }), found.clone())
 }
 
 fn text(found: &Value) -> String {
