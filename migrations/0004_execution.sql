@@ -1,0 +1,222 @@
+-- The life of an execution: claimed, renewed, finished by its owner, or reaped when its owner is gone.
+-- The fence and the lock order stand at the head of the queue's tables.
+
+-- Opens executions of ready jobs under the ids given, at most one per id. With nothing to claim it answers one row
+-- without an execution, which says in how many seconds the next job of this kind comes due, if any is queued.
+create function kanbu_backup.claim(
+  p_worker uuid, p_kind text, p_max_version integer, p_lease interval, p_ids uuid[]
+) returns table (
+  execution_id uuid, job_id uuid, attempt smallint, subject text, payload jsonb, due_in double precision
+)
+language plpgsql set search_path = kanbu_backup, pg_temp as $$
+#variable_conflict use_column
+declare
+  room bigint := cardinality(p_ids);
+  cap  integer;
+begin
+  -- Only capped kinds are serialised, and counted in a new statement, hence after the lock.
+  select c.max_running into cap from queue_control c
+   where c.kind = p_kind and c.subject = '*' and c.max_running is not null for update;
+  if found then
+    select least(room, cap - count(*)) into room from execution e where e.kind = p_kind and e.ended_at is null;
+  end if;
+
+  if room > 0 then
+    return query
+    with picked as materialized (
+      -- RACE: `not exists` sees an old snapshot; where two claims meet on a subject, the unique index decides.
+      select j.id, j.subject, j.exclusive, j.attempts from job j
+       where j.state = 'queued' and j.kind = p_kind and j.run_at <= now() and j.payload_version <= p_max_version
+         and not exists (select from queue_control c
+               where c.kind in (p_kind, '*') and c.subject in (j.subject, '*')
+                 and c.paused_at is not null and (c.paused_until is null or c.paused_until > now()))
+         and not (j.exclusive and exists (select from execution e
+               where e.subject = j.subject and e.exclusive and e.ended_at is null))
+       order by j.priority desc, j.run_at, j.id
+       limit room for update of j skip locked
+    ), opened as (
+      -- By subject: two batches can't deadlock on the unique index.
+      insert into execution as e (id, job_id, kind, subject, exclusive, worker_id, attempt, started_at, lease_until)
+      select p_ids[row_number() over (order by p.subject, p.id)], p.id, p_kind, p.subject, p.exclusive,
+             p_worker, p.attempts + 1, (select clock_timestamp()), now() + p_lease
+        from picked p order by p.subject, p.id
+      on conflict (subject) where ended_at is null and exclusive do nothing
+      returning e.id, e.job_id, e.attempt
+    )
+    update job j set state = 'running', attempts = o.attempt
+      from opened o where j.id = o.job_id
+    returning o.id, j.id, o.attempt, j.subject, j.payload, null::double precision;
+    if found then
+      return;
+    end if;
+  end if;
+
+  return query
+  select null::uuid, null::uuid, null::smallint, null::text, null::jsonb,
+         extract(epoch from min(j.run_at) - now())::double precision
+    from job j where j.state = 'queued' and j.kind = p_kind and j.run_at > now();
+end
+$$;
+
+-- What a claim whose reply was lost has opened, with its leases extended.
+create function kanbu_backup.recover(p_ids uuid[], p_lease interval) returns table (
+  execution_id uuid, job_id uuid, attempt smallint, subject text, payload jsonb
+)
+language sql set search_path = kanbu_backup, pg_temp as $$
+  update execution e set lease_until = now() + p_lease
+    from job j
+   where e.id = any (p_ids) and e.ended_at is null and e.lease_until > clock_timestamp() and j.id = e.job_id
+  returning e.id, j.id, e.attempt, j.subject, j.payload
+$$;
+
+-- Extends the leases of all executions of one process and takes their progress and new log lines along:
+-- `[{"id", "progress", "log_from", "log"}]`. An id missing from the answer is lost.
+create function kanbu_backup.renew(p_renewals jsonb, p_lease interval)
+returns table (execution_id uuid, cancel_requested boolean)
+language sql set search_path = kanbu_backup, pg_temp as $$
+  with asked as (
+    select a.id, a.progress, a.log_from, a.log
+      from jsonb_to_recordset(p_renewals) as a (id uuid, progress jsonb, log_from integer, log text[])
+  ), fenced as materialized (
+    select e.id from execution e
+     where e.id in (select a.id from asked a) and e.ended_at is null and e.lease_until > clock_timestamp()
+     order by e.id for no key update
+  )
+  update execution e
+     set lease_until = now() + p_lease,
+         progress = coalesce(a.progress, e.progress),
+         -- A repeated request finds its lines there already and appends only what is new.
+         log = case when a.log is null then e.log
+                    else e.log || a.log[cardinality(e.log) - a.log_from + 1 :] end
+    from asked a join fenced f on f.id = a.id, job j
+   where e.id = a.id and j.id = e.job_id
+  returning e.id, j.cancel_requested_at is not null
+$$;
+
+-- `base * 2^(attempt - 1)`, at most `cap`, give or take a fifth.
+create function kanbu_backup.backoff(p_attempt integer, p_base interval, p_cap interval) returns interval
+language sql volatile as $$
+  select least(p_cap, p_base * power(2, least(p_attempt - 1, 30))) * (0.8 + 0.4 * random())
+$$;
+
+-- The state table: what becomes of a running job whose execution has been closed.
+create function kanbu_backup.settled_state(p_job kanbu_backup.job, p_execution kanbu_backup.execution) returns text
+language sql immutable as $$
+  select case
+    when p_execution.outcome in ('succeeded', 'degraded') then 'succeeded'
+    when p_job.cancel_requested_at is not null then 'cancelled'
+    when not p_execution.charged then 'queued'
+    when p_execution.outcome = 'cancelled' then 'cancelled'
+    when p_execution.fault = 'permanent' or p_job.attempts >= p_job.max_attempts then 'dead'
+    else 'queued' end
+$$;
+
+-- Settles the jobs of executions that this transaction has closed, and wakes whoever can go on because of it.
+create function kanbu_backup.settle(p_executions uuid[]) returns void
+language plpgsql set search_path = kanbu_backup, pg_temp as $$
+begin
+  -- RACE: a cancel may hold the job. Everything is computed from the target row, which is read again after the wait.
+  update job j
+     set state = settled_state(j, e),
+         attempts = j.attempts - (not e.charged)::integer,
+         finished_at = case when settled_state(j, e) <> 'queued' then now() end,
+         run_at = case
+           when settled_state(j, e) <> 'queued' then j.run_at
+           when not e.charged then now()
+           -- A first lost lease starts again at once: its worker died, the job is innocent.
+           when e.fault = 'lease_lost' and not exists (select from execution p
+                  where p.job_id = e.job_id and p.fault = 'lease_lost' and p.id <> e.id) then now()
+           else now() + backoff(j.attempts, j.backoff_base, j.backoff_cap) end,
+         error_code = case when e.fault is null then null else coalesce(e.error_code, j.error_code) end,
+         error = case when e.fault is null then null else coalesce(e.error, j.error) end,
+         hint = case when e.fault is not null then e.hint end
+    from execution e
+   where e.id = any (p_executions) and j.id = e.job_id;
+
+  perform pg_notify('kanbu_backup_job', n.kind) from (
+    select j.kind from execution e join job j on j.id = e.job_id
+     where e.id = any (p_executions) and j.state = 'queued'
+    union
+    select w.kind from execution e
+      join job w on w.subject = e.subject and w.state = 'queued' and w.exclusive and w.run_at <= now()
+     where e.id = any (p_executions) and e.exclusive
+    union
+    select c.kind from execution e
+      join queue_control c on c.kind = e.kind and c.subject = '*' and c.max_running is not null
+     where e.id = any (p_executions)
+       and exists (select from job w where w.kind = c.kind and w.state = 'queued' and w.run_at <= now())
+  ) n;
+  -- Short jobs are followed by nobody, and their commits shouldn't queue behind the notification lock.
+  perform pg_notify('kanbu_backup_end', e.job_id::text) from execution e
+    where e.id = any (p_executions) and e.exclusive;
+end
+$$;
+
+-- Closes executions, each fenced alone, and settles their jobs. The answer per execution:
+-- 'closed' now; 'already', by this owner, before a reply that was lost; 'lost', and nothing of it was written.
+create function kanbu_backup.finish(p_endings jsonb) returns table (execution_id uuid, answer text)
+language plpgsql set search_path = kanbu_backup, pg_temp as $$
+#variable_conflict use_column
+declare
+  closed uuid[];
+begin
+  with asked as (
+    select * from jsonb_to_recordset(p_endings) as a (
+      id uuid, outcome text, fault text, charged boolean, error_code text, error text, hint text, progress jsonb,
+      log_from integer, log text[], result jsonb, warnings jsonb, bytes_in bigint, bytes_out bigint, artifact_id uuid)
+  ), fenced as materialized (
+    select e.id from execution e
+     where e.id in (select a.id from asked a) and e.ended_at is null and e.lease_until > clock_timestamp()
+     order by e.id for no key update
+  ), ended as (
+    update execution e
+       set ended_at = clock_timestamp(), outcome = a.outcome, fault = a.fault, charged = a.charged,
+           error_code = a.error_code, error = a.error, hint = a.hint,
+           progress = coalesce(a.progress, e.progress),
+           log = case when a.log is null then e.log
+                      else e.log || a.log[cardinality(e.log) - a.log_from + 1 :] end,
+           result = a.result, warnings = a.warnings,
+           bytes_in = a.bytes_in, bytes_out = a.bytes_out, artifact_id = a.artifact_id
+      from asked a join fenced f on f.id = a.id
+     where e.id = a.id
+    returning e.id
+  )
+  select coalesce(array_agg(n.id), '{}') into closed from ended n;
+
+  perform settle(closed);
+
+  return query
+  select a.id, case when a.id = any (closed) then 'closed'
+                    -- Only its owner and the reaper ever close an execution.
+                    when e.ended_at is not null and e.fault is distinct from 'lease_lost' then 'already'
+                    else 'lost' end
+    from jsonb_to_recordset(p_endings) as a (id uuid) left join execution e on e.id = a.id;
+end
+$$;
+
+-- Closes executions whose lease has run out, a hundred at a time. Any worker may call it, as often as it likes.
+create function kanbu_backup.reap() returns table (execution_id uuid, job_id uuid, kind text)
+language plpgsql set search_path = kanbu_backup, pg_temp as $$
+#variable_conflict use_column
+declare
+  closed uuid[];
+begin
+  with expired as materialized (
+    select e.id from execution e
+     where e.ended_at is null and e.lease_until < clock_timestamp()
+     order by e.id limit 100 for no key update skip locked
+  ), ended as (
+    update execution e
+       set ended_at = clock_timestamp(), outcome = 'failed', fault = 'lease_lost', error_code = 'lease.lost',
+           error = 'the lease ran out before the worker said how the execution ended'
+      from expired x where e.id = x.id
+    returning e.id
+  )
+  select array_agg(n.id) into closed from ended n;
+  if closed is null then
+    return;
+  end if;
+  perform settle(closed);
+  return query select e.id, e.job_id, e.kind from execution e where e.id = any (closed);
+end
+$$;
