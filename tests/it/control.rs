@@ -2,13 +2,14 @@
 
 use std::{fs, time::Duration};
 
+use futures::future::BoxFuture;
 use kanbu_backup::{
-    control::{ControlConfig, ControlDb, ControlError, refuse_if_protected, within},
+    control::{Connection, ControlConfig, ControlDb, ControlError, refuse_if_protected, within},
     fault::{Classified, Failure, Fault},
     pg::process::{Child, Program},
     testing::{ScratchDirectory, TestDatabase, TestServer, control_db},
 };
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::AssertSqlSafe;
 
 async fn connect(url: &str) -> ControlDb {
     let config = ControlConfig::new(url, "test");
@@ -23,18 +24,21 @@ async fn empty_db() -> (TestDatabase, ControlDb) {
 
 async fn run(db: &ControlDb, sql: String) {
     sqlx::raw_sql(AssertSqlSafe(sql))
-        .execute(db.pool())
+        .execute(db.bare_pool())
         .await
         .unwrap();
 }
 
 async fn text(db: &ControlDb, sql: &'static str) -> String {
-    sqlx::query_scalar(sql).fetch_one(db.pool()).await.unwrap()
+    sqlx::query_scalar(sql)
+        .fetch_one(db.bare_pool())
+        .await
+        .unwrap()
 }
 
 async fn applied(db: &ControlDb) -> Vec<(i64, bool)> {
     sqlx::query_as("select version, success from kanbu_backup.migration order by version")
-        .fetch_all(db.pool())
+        .fetch_all(db.bare_pool())
         .await
         .unwrap()
 }
@@ -65,7 +69,7 @@ async fn wait_for_waiting(db: &ControlDb, wanted: i64) {
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     loop {
         let waiting: i64 = sqlx::query_scalar(count)
-            .fetch_one(db.pool())
+            .fetch_one(db.bare_pool())
             .await
             .unwrap();
         if waiting == wanted {
@@ -89,7 +93,7 @@ async fn five_processes_may_migrate_at_once() {
             .unwrap()
     };
     // All of them meet: none gets further than the schema before this transaction ends.
-    let mut gate = db.pool().begin().await.unwrap();
+    let mut gate = db.bare_pool().begin().await.unwrap();
     let create = "create schema kanbu_backup";
     sqlx::query(create).execute(&mut *gate).await.unwrap();
     let processes: Vec<Child> = (0..5).map(start).collect();
@@ -236,12 +240,12 @@ async fn a_pooler_is_sent_no_start_up_options() {
 #[tokio::test]
 async fn a_pooler_that_loses_statements_is_named_in_the_hint() {
     let (_database, db) = empty_db().await;
-    let lost = sqlx::raw_sql("execute prepared_elsewhere").execute(db.pool());
+    let lost = sqlx::raw_sql("execute prepared_elsewhere").execute(db.bare_pool());
     let error = ControlError::from(lost.await.unwrap_err());
     assert!(error.hint().unwrap().contains("max_prepared_statements"));
 }
 
-fn nap(connection: &mut PgConnection) -> futures::future::BoxFuture<'_, Result<(), ControlError>> {
+fn nap<'c>(connection: &'c mut Connection<'_>) -> BoxFuture<'c, Result<(), ControlError>> {
     Box::pin(async move {
         sqlx::query("select pg_sleep(600)")
             .execute(connection)

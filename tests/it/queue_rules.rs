@@ -142,7 +142,8 @@ async fn the_same_request_twice_is_one_job_even_after_its_end() {
 #[tokio::test]
 async fn a_job_belongs_to_the_transaction_that_enqueues_it() {
     let world = World::new().await;
-    let mut tx = world.db.pool().begin().await.unwrap();
+    let mut conn = world.db.pool().acquire().await.unwrap();
+    let mut tx = conn.begin().await.unwrap();
     queue::enqueue(&mut tx, &backup("database:kanbu"))
         .await
         .unwrap();
@@ -174,7 +175,7 @@ async fn sql_callers_enqueue_what_rust_can_read() {
     ] {
         let call = format!("select kanbu_backup.enqueue_backup('database:kanbu', '{options}')");
         let error = sqlx::query(AssertSqlSafe(call))
-            .execute(world.db.pool())
+            .execute(world.db.bare_pool())
             .await
             .unwrap_err();
         let code = error
@@ -483,7 +484,7 @@ async fn words_of(world: &World, table: &str, column: &str) -> Vec<String> {
           where conrelid = 'kanbu_backup.{table}'::regclass and contype = 'c'
             and pg_get_constraintdef(oid) like 'CHECK (({column} = ANY (ARRAY[%'"
     )))
-    .fetch_all(world.db.pool())
+    .fetch_all(world.db.bare_pool())
     .await
     .unwrap();
     let [definition] = &definitions[..] else {
@@ -514,7 +515,7 @@ async fn the_words_of_the_schema_are_those_of_the_enums() {
     }
     let ruled: Vec<String> =
         sqlx::query_scalar("select kind from kanbu_backup.kind_rule order by 1")
-            .fetch_all(world.db.pool())
+            .fetch_all(world.db.bare_pool())
             .await
             .unwrap();
     assert_eq!(ruled, kinds);
