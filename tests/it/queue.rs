@@ -5,6 +5,8 @@
 mod crew;
 #[path = "queue_endings.rs"]
 mod endings;
+#[path = "queue_model.rs"]
+mod model;
 #[path = "queue_outage.rs"]
 mod outage;
 #[path = "queue_random.rs"]
