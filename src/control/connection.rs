@@ -17,7 +17,7 @@ use sqlx::{
     postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres},
 };
 
-use super::STATEMENT_TIMEOUT;
+use super::LIMITS;
 
 type Answers<'e> = BoxStream<'e, Result<Either<PgQueryResult, PgRow>, Error>>;
 
@@ -34,32 +34,37 @@ enum Held<'c> {
     Begun(sqlx::Transaction<'c, Postgres>),
 }
 
-impl Connection<'_> {
-    pub(super) fn new(connection: PoolConnection<Postgres>, pooled: bool) -> Self {
-        Self {
-            held: Held::Plain(connection),
-            pooled,
+impl<'c> Connection<'c> {
+    pub(super) fn plain(connection: PoolConnection<Postgres>, pooled: bool) -> Self {
+        let held = Held::Plain(connection);
+        Self { held, pooled }
+    }
+
+    pub(super) fn begun(transaction: sqlx::Transaction<'c, Postgres>, pooled: bool) -> Self {
+        let held = Held::Begun(transaction);
+        Self { held, pooled }
+    }
+
+    /// What begins a transaction. The limits are those that a direct connection asks for when it starts; a pooler passes
+    /// none on.
+    pub(super) fn first_statement(pooled: bool) -> SqlStr {
+        if !pooled {
+            return "begin".into_sql_str();
         }
+        let set = LIMITS.map(|(name, limit)| format!("; set local {name} = {}", limit.as_millis()));
+        AssertSqlSafe(format!("begin{}", set.concat())).into_sql_str()
     }
 
     /// Begins a transaction, or a savepoint in one. It is rolled back unless it is committed.
     pub async fn begin(&mut self) -> Result<Connection<'_>, Error> {
-        let pooled = self.pooled;
         let begun = match &mut self.held {
             Held::Plain(connection) => {
-                let first = if pooled {
-                    with_limits()
-                } else {
-                    "begin".into_sql_str()
-                };
+                let first = Self::first_statement(self.pooled);
                 connection.begin_with(first).await?
             }
             Held::Begun(transaction) => transaction.begin().await?,
         };
-        Ok(Connection {
-            held: Held::Begun(begun),
-            pooled,
-        })
+        Ok(Connection::begun(begun, self.pooled))
     }
 
     /// Makes true what was done since [`begin`](Self::begin). Outside of a transaction it is already.
@@ -104,12 +109,6 @@ impl Connection<'_> {
         }
         self.wire()
     }
-}
-
-/// The limits that a direct connection asks for when it starts; a pooler passes none on.
-fn with_limits() -> SqlStr {
-    let limit = STATEMENT_TIMEOUT.as_millis();
-    AssertSqlSafe(format!("begin; set local statement_timeout = {limit}")).into_sql_str()
 }
 
 impl<'c> Executor<'c> for &'c mut Connection<'_> {

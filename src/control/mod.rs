@@ -27,6 +27,13 @@ pub use self::{
 /// How long the server works on one statement of ours.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What the server puts an end to. A worker that is frozen in the middle of a transaction keeps rows locked, and the
+/// reaper passes over locked rows.
+const LIMITS: [(&str, Duration); 2] = [
+    ("statement_timeout", STATEMENT_TIMEOUT),
+    ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+];
+
 /// How long a free connection, or a new one, is waited for.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -84,7 +91,7 @@ impl ControlDb {
         let direct = options(direct_url, CONTROL)?.application_name(&name(&config.role, "direct"));
         let pooled = match &config.listen_url {
             Some(_) => through_pooler(options(&config.url, CONTROL)?),
-            None => with_statement_timeout(options(&config.url, CONTROL)?),
+            None => with_limits(options(&config.url, CONTROL)?),
         };
         let pool = |purpose: &str, most| {
             let options = pooled
@@ -166,9 +173,8 @@ fn options(url: &str, database: &'static str) -> Result<PgConnectOptions, Contro
         .map_err(|source| ControlError::Address { database, source })
 }
 
-fn with_statement_timeout(options: PgConnectOptions) -> PgConnectOptions {
-    let limit = STATEMENT_TIMEOUT.as_millis();
-    options.options([("statement_timeout", format!("{limit}ms"))])
+fn with_limits(options: PgConnectOptions) -> PgConnectOptions {
+    options.options(LIMITS.map(|(name, limit)| (name, format!("{}ms", limit.as_millis()))))
 }
 
 /// A pooler in transaction mode takes no start-up options; there each transaction sets its limits.

@@ -34,7 +34,14 @@ impl Pool {
     /// A connection to hold on to. Behind a pooler it does nothing outside of a transaction.
     pub async fn acquire(&self) -> Result<Connection<'static>, ControlError> {
         let connection = self.connections.acquire().await?;
-        Ok(Connection::new(connection, self.pooled))
+        Ok(Connection::plain(connection, self.pooled))
+    }
+
+    /// A connection with a transaction begun on it. It goes back when the transaction ends.
+    pub async fn begin(&self) -> Result<Connection<'static>, ControlError> {
+        let first = Connection::first_statement(self.pooled);
+        let transaction = self.connections.begin_with(first).await?;
+        Ok(Connection::begun(transaction, self.pooled))
     }
 }
 

@@ -142,8 +142,7 @@ async fn the_same_request_twice_is_one_job_even_after_its_end() {
 #[tokio::test]
 async fn a_job_belongs_to_the_transaction_that_enqueues_it() {
     let world = World::new().await;
-    let mut conn = world.db.pool().acquire().await.unwrap();
-    let mut tx = conn.begin().await.unwrap();
+    let mut tx = world.db.pool().begin().await.unwrap();
     queue::enqueue(&mut tx, &backup("database:kanbu"))
         .await
         .unwrap();
