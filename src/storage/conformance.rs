@@ -349,24 +349,59 @@ pub async fn a_full_place_says_full_and_keeps_nothing(storage: &Storage) {
 
 /// For a place that is not there any more: nothing may look like an empty storage.
 pub async fn a_vanished_place_is_unreachable(storage: &Storage) {
-    let environment = environment();
-    let folder = folder(&environment);
-    let key = manifest(&folder);
-    let unreachable = [
-        storage.folders(&environment).await.err(),
-        storage.head(&key).await.err(),
-        storage.exists(&key).await.err(),
-        storage.read(&key).await.err(),
-        storage.delete(&key).await.err(),
-        storage.delete_folder(&folder).await.err(),
-        storage.put_new(&key, Bytes::new()).await.err(),
-        storage.upload(&key).await.err(),
-        storage.probe().await.err(),
-    ];
-    for error in unreachable {
+    for error in every_error(storage).await {
         assert!(
             matches!(error, Some(StorageError::Unreachable { .. })),
             "{error:?}"
         );
     }
+}
+
+/// The same for a mounted place whose mount is away.
+pub async fn an_unmounted_place_says_so(storage: &Storage) {
+    for error in every_error(storage).await {
+        assert!(
+            matches!(error, Some(StorageError::NotMounted { .. })),
+            "{error:?}"
+        );
+    }
+}
+
+/// The same for a bucket that isn't there, or not any more.
+pub async fn a_missing_bucket_says_so(storage: &Storage) {
+    for error in every_error(storage).await {
+        assert!(
+            matches!(error, Some(StorageError::MissingPlace { .. })),
+            "{error:?}"
+        );
+    }
+}
+
+/// The same for a place that doesn't let us in.
+pub async fn a_closed_place_says_denied(storage: &Storage) {
+    for error in every_error(storage).await {
+        assert!(
+            matches!(error, Some(StorageError::Denied { .. })),
+            "{error:?}"
+        );
+    }
+}
+
+/// What each request is answered with.
+async fn every_error(storage: &Storage) -> [Option<StorageError>; 10] {
+    let environment = environment();
+    let folder = folder(&environment);
+    let key = manifest(&folder);
+    [
+        storage.folders(&environment).await.err(),
+        storage.head(&key).await.err(),
+        storage.exists(&key).await.err(),
+        storage.read(&key).await.err(),
+        storage.read_range(&key, 0..1).await.err(),
+        storage.delete(&key).await.err(),
+        storage.delete_folder(&folder).await.err(),
+        storage.put_new(&key, Bytes::new()).await.err(),
+        storage.upload(&key).await.err(),
+        storage.probe().await.err(),
+    ]
 }
