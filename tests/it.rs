@@ -13,6 +13,8 @@ mod archive;
 mod catalog;
 #[path = "it/config.rs"]
 mod config;
+#[path = "it/config_storage.rs"]
+mod config_storage;
 #[path = "it/containers.rs"]
 mod containers;
 #[path = "it/control.rs"]
