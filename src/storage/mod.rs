@@ -8,6 +8,7 @@ pub mod conformance;
 mod error;
 #[cfg(feature = "testing")]
 mod faulty;
+pub mod gdrive;
 mod key;
 mod listing;
 mod local;
