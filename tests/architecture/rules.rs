@@ -51,6 +51,9 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
 /// External crates and the only places that may name them; an empty list means nowhere.
 const HOMES: &[(&str, &str)] = &[
     ("object_store", "src/storage/"),
+    ("reqwest", "src/storage/"),
+    ("ring", "src/storage/"),
+    ("rustls", "src/storage/"),
     (
         "bollard",
         "src/pg/docker src/pg/dump/container.rs src/pg/error.rs",
@@ -92,7 +95,7 @@ const WRAPPERS: &[(&str, &[&str])] = &[
     ("object_store", &["kanbu-backup"]),
     ("bollard", &["kanbu-backup"]),
     ("aes-gcm", &["kanbu-backup"]),
-    ("reqwest", &[]),
+    ("reqwest", &["kanbu-backup"]),
     ("openssl-sys", &[]),
 ];
 

@@ -118,6 +118,10 @@ impl Client {
         Pauses::new(&self.patience)
     }
 
+    pub(super) fn pauses_for_rivals(&self) -> Pauses {
+        Pauses::for_rivals(&self.patience)
+    }
+
     /// A request that may be repeated, and what it answers.
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,

@@ -67,23 +67,18 @@ impl GoogleDrive {
         present.map_err(|error| error.into_store(&Path::default()))
     }
 
-    /// Removes a folder that nothing is in. Object stores know no folders, but people who look into their Drive see them.
-    /// The folder must be the caller's own, like that of an execution: what is put into it meanwhile goes with it.
-    pub async fn remove_empty_folder(&self, path: &Path) -> Result<()> {
-        let removed = self.tree.remove_if_empty(path).await;
-        removed.map_err(|error| error.into_store(path))
-    }
-
     async fn delete_at(&self, path: &Path) -> Result<(), DriveError> {
         let files = self.tree.find_all(path).await?;
-        if files.is_empty() {
-            return Err(not_there());
-        }
-        for file in files {
+        for file in &files {
             self.tree.files.remove(&file.id).await?;
         }
         self.tree.forget_object(path);
-        Ok(())
+        self.tree.remove_if_empty(path).await?;
+        if files.is_empty() {
+            Err(not_there())
+        } else {
+            Ok(())
+        }
     }
 
     async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {

@@ -7,9 +7,13 @@ use super::{DriveError, Patience};
 /// Google's wish to be left alone is obeyed up to this long; beyond it the request is given up sooner than the backup is.
 const LONGEST_OBEYED: Duration = Duration::from_secs(120);
 
+/// Looks at a name that two hold before that is an error: the younger may be on its way out.
+const LOOKS: u32 = 3;
+
 /// The pauses of one request.
 #[derive(Debug)]
 pub(super) struct Pauses {
+    may_pass: fn(&DriveError) -> bool,
     left: u32,
     next: Duration,
     longest: Duration,
@@ -18,16 +22,26 @@ pub(super) struct Pauses {
 impl Pauses {
     pub(super) fn new(patience: &Patience) -> Self {
         Self {
+            may_pass: DriveError::is_transient,
             left: patience.retries,
             next: patience.first_pause,
             longest: patience.longest_pause,
         }
     }
 
+    /// For looks, of which the requests have their own pauses.
+    pub(super) fn for_rivals(patience: &Patience) -> Self {
+        Self {
+            may_pass: |error| matches!(error, DriveError::Ambiguous { .. }),
+            left: LOOKS,
+            ..Self::new(patience)
+        }
+    }
+
     /// Waits, if asking again can help and hasn't been tried often enough. Returns whether to ask again.
     pub(super) async fn pause(&mut self, error: &DriveError) -> bool {
         let asked = error.retry_after();
-        if self.left == 0 || !error.is_transient() || asked > LONGEST_OBEYED {
+        if self.left == 0 || !(self.may_pass)(error) || asked > LONGEST_OBEYED {
             return false;
         }
         self.left -= 1;

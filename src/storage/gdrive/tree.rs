@@ -63,11 +63,17 @@ impl Tree {
         if let Some(file) = self.remembered(path).await? {
             return Ok(Some(file));
         }
-        let mut found = self.find_all(path).await?;
-        if found.len() > 1 {
-            return Err(ambiguous(path, &found));
+        let mut pauses = self.files.client.pauses_for_rivals();
+        loop {
+            let mut found = self.find_all(path).await?;
+            if found.len() < 2 {
+                return Ok(found.pop().inspect(|file| self.objects.put(path, &file.id)));
+            }
+            let error = ambiguous(path, &found);
+            if !pauses.pause(&error).await {
+                return Err(error);
+            }
         }
-        Ok(found.pop().inspect(|file| self.objects.put(path, &file.id)))
     }
 
     /// Every file at a path. None only if the place where one would be is there.
@@ -96,12 +102,16 @@ impl Tree {
 
     /// What lies directly in a folder; nothing if there is no such folder.
     pub(super) async fn entries(&self, folder: &Path) -> Result<Entries, DriveError> {
-        match self.look_into(folder).await {
-            Err(error) if error.is_missing() => {
-                self.folders.forget_all();
-                self.look_into(folder).await
+        let mut pauses = self.files.client.pauses_for_rivals();
+        loop {
+            match self.look_into(folder).await {
+                Err(error) if error.is_missing() => {
+                    self.folders.forget_all();
+                    return self.look_into(folder).await;
+                }
+                Err(error) if pauses.pause(&error).await => {}
+                done => return done,
             }
-            done => done,
         }
     }
 
@@ -114,18 +124,17 @@ impl Tree {
         if children.is_empty() {
             self.must_be_there(&folder).await?;
         }
-        let mut seen: HashMap<String, File> = HashMap::new();
+        let mut seen: HashMap<Path, File> = HashMap::new();
         for child in children {
             // A name that can't be part of a path is nobody's that goes by paths.
-            let Ok(at) = Path::parse(format!("{path}/{}", child.name)) else {
-                continue;
-            };
-            if !child.is_folder() && !child.is_object() {
-                continue;
-            }
-            if let Some(other) = seen.insert(child.name.clone(), child.clone()) {
+            if let Ok(at) = Path::parse(format!("{path}/{}", child.name))
+                && (child.is_folder() || child.is_object())
+                && let Some(other) = seen.insert(at.clone(), child.clone())
+            {
                 return Err(ambiguous(&at, &[other, child]));
             }
+        }
+        for (at, child) in seen {
             if child.is_folder() {
                 self.folders.put(&at, &child.id);
                 entries.folders.push(at);
@@ -188,24 +197,34 @@ impl Tree {
         Ok(file)
     }
 
-    /// Removes a folder that nothing is in. One that lies directly below the root is everybody's and stays.
+    /// Removes the folder that a path lies in, if nothing is in it: object stores know no folders, but people who look
+    /// into their Drive see them. One that lies directly below the root is everybody's and stays.
     ///
-    /// RACE: what is put into it between the look and the removal goes with it. Its callers own the folder: its name is
-    /// that of one execution.
+    /// RACE: what somebody puts into it between the look and the removal goes with it. An execution's folder has one
+    /// owner, whose uploads and deletions come one after the other.
     pub(super) async fn remove_if_empty(&self, path: &Path) -> Result<(), DriveError> {
-        if path.parts_count() < 2 {
+        let (folder, _) = split(path)?;
+        if folder.parts_count() < 2 {
             return Ok(());
         }
-        let entry = match self.folder(path).await {
-            Err(error) if error.is_missing() => None,
-            found => found?,
+        let children = match self.folder(&folder).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(id)) => self
+                .files
+                .children(&id, None)
+                .await
+                .map(|inside| (id, inside)),
+            Err(error) => Err(error),
         };
-        let Some(id) = entry else { return Ok(()) };
-        if self.files.children(&id, None).await?.is_empty() {
-            self.files.remove(&id).await?;
+        match children {
+            Ok((id, inside)) if inside.is_empty() => {
+                self.files.remove(&id).await?;
+                self.folders.forget(&folder);
+                Ok(())
+            }
+            Err(error) if !error.is_missing() => Err(error),
+            _ => Ok(()),
         }
-        self.folders.forget(path);
-        Ok(())
     }
 
     async fn folder(&self, path: &Path) -> Result<Option<String>, DriveError> {
@@ -232,15 +251,19 @@ impl Tree {
         name: &str,
         at: &Path,
     ) -> Result<Option<String>, DriveError> {
-        let mut found = self.children(parent, Some(name)).await?;
-        found.retain(File::is_folder);
-        if found.len() > 1 {
-            return Err(ambiguous(at, &found));
+        let mut pauses = self.files.client.pauses_for_rivals();
+        loop {
+            let mut found = self.children(parent, Some(name)).await?;
+            found.retain(File::is_folder);
+            if found.len() < 2 {
+                let found = found.pop().map(|folder| folder.id);
+                return Ok(found.inspect(|id| self.folders.put(at, id)));
+            }
+            let error = ambiguous(at, &found);
+            if !pauses.pause(&error).await {
+                return Err(error);
+            }
         }
-        Ok(found.pop().map(|folder| {
-            self.folders.put(at, &folder.id);
-            folder.id
-        }))
     }
 
     /// Makes a folder; one that is there by the time is as good. When an answer is lost, the next look tells what it was.

@@ -227,7 +227,10 @@ impl MultipartUpload for DriveUpload {
     async fn abort(&mut self) -> object_store::Result<()> {
         self.0.ended.store(true, Ordering::Release);
         self.0.queue().parts.clear();
-        let cancelled = self.0.draft.session.cancel(&self.0.tree.files.client).await;
-        cancelled.map_err(|error| self.0.error(error))
+        let (tree, draft) = (&self.0.tree, &self.0.draft);
+        let cancelled = draft.session.cancel(&tree.files.client).await;
+        cancelled.map_err(|error| self.0.error(error))?;
+        let removed = tree.remove_if_empty(&draft.path).await;
+        removed.map_err(|error| self.0.error(error))
     }
 }
