@@ -27,6 +27,8 @@ mod docker;
 mod dump;
 #[path = "it/envelopes.rs"]
 mod envelopes;
+#[path = "it/gdrive.rs"]
+mod gdrive;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/private_server.rs"]

@@ -12,6 +12,7 @@ mod credentials;
 mod error;
 #[cfg(feature = "testing")]
 mod faulty;
+pub mod gdrive;
 mod key;
 mod listing;
 mod local;

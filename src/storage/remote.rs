@@ -16,6 +16,7 @@ use url::Url;
 use super::{
     bucket::{AzureContainer, Bucket, Login, S3Bucket},
     credentials::CredentialWord,
+    gdrive::{Credentials as DriveCredentials, DriveConfig, DriveError, GoogleDrive, Patience},
     uploads::S3Uploads,
     wire::{Pace, Wire, client},
 };
@@ -156,12 +157,43 @@ pub(super) fn azure(place: &AzureContainer, pace: Pace) -> Result<Opened> {
     })
 }
 
+/// One folder, by its id; paths within it are Drive's own affair.
 pub(super) fn google_drive(bucket: &Bucket, pace: Pace) -> Result<Opened> {
-    let _ = (bucket, pace);
-    Err(object_store::Error::NotImplemented {
-        operation: "opening".to_owned(),
-        implementer: "Google Drive".to_owned(),
+    let unusable = |error: DriveError| object_store::Error::Generic {
+        store: "GoogleDrive",
+        source: Box::new(error),
+    };
+    let config = drive_config(bucket, pace).map_err(unusable)?;
+    let drive = GoogleDrive::new(config).map_err(unusable)?;
+    Ok(Opened {
+        store: Arc::new(drive),
+        uploads: None,
     })
+}
+
+fn drive_config(bucket: &Bucket, pace: Pace) -> std::result::Result<DriveConfig, DriveError> {
+    let text = |word| bucket.credentials.get(word).unwrap_or_default();
+    let service_account = text(CredentialWord::ServiceAccountKey);
+    let credentials = if service_account.is_empty() {
+        DriveCredentials::refresh_token(
+            text(CredentialWord::ClientId),
+            text(CredentialWord::ClientSecret),
+            text(CredentialWord::RefreshToken),
+        )
+    } else {
+        DriveCredentials::service_account(service_account)?
+    };
+    let mut config = DriveConfig::new(&bucket.name, credentials)?;
+    if let Some(endpoint) = &bucket.endpoint {
+        config.api = endpoint.clone();
+    }
+    config.patience = Patience {
+        answer_within: pace.base,
+        least_rate: pace.slowest.into(),
+        retries: u32::try_from(pace.retries).unwrap_or(u32::MAX),
+        ..Patience::default()
+    };
+    Ok(config)
 }
 
 fn given<'a, K: Copy>(

@@ -52,10 +52,11 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
 const HOMES: &[(&str, &str)] = &[
     ("object_store", "src/storage/"),
     ("reqwest", "src/storage/"),
-    ("rustls", "src/storage/wire.rs"),
     ("http", "src/storage/"),
     ("http_body", "src/storage/wire.rs"),
     ("quick_xml", "src/storage/"),
+    ("ring", "src/storage/gdrive/"),
+    ("rustls", "src/storage/"),
     (
         "bollard",
         "src/pg/docker src/pg/dump/container.rs src/pg/error.rs",
