@@ -40,9 +40,7 @@ pub async fn keeps_every_promise(storage: &Storage) {
 }
 
 fn environment() -> Environment {
-    format!("conformance-{}", ExecutionId::new())
-        .parse()
-        .unwrap()
+    format!("c-{}", ExecutionId::new()).parse().unwrap()
 }
 
 fn folder(environment: &Environment) -> Folder {
@@ -99,10 +97,9 @@ pub async fn an_upload_refuses_to_replace_an_object(storage: &Storage) {
     let key = data(&folder(&environment));
     let mut late = storage.upload(&key).await.unwrap();
     late.put_part(Bytes::from_static(b"late")).await.unwrap();
-    storage
-        .put_new(&key, Bytes::from_static(b"first"))
-        .await
-        .unwrap();
+    let mut first = storage.upload(&key).await.unwrap();
+    first.put_part(Bytes::from_static(b"first")).await.unwrap();
+    first.complete().await.unwrap();
     let begun = storage.upload(&key).await;
     assert!(
         matches!(begun, Err(StorageError::AlreadyExists { .. })),
@@ -122,16 +119,18 @@ pub async fn an_object_appears_at_completion_and_not_before(storage: &Storage) {
     let folder = folder(&environment);
     let key = data(&folder);
     let mut upload = storage.upload(&key).await.unwrap();
-    upload.put_part(Bytes::from_static(b"half")).await.unwrap();
+    let half = Bytes::from(vec![7; PART_BYTES]);
+    upload.put_part(half).await.unwrap();
     assert!(!storage.exists(&key).await.unwrap());
     assert!(
         storage.read(&key).await.is_err(),
         "a half-written object was read"
     );
     upload.put_part(Bytes::from_static(b"whole")).await.unwrap();
-    assert_eq!(upload.complete().await.unwrap(), 9);
+    let whole = PART_BYTES as u64 + 5;
+    assert_eq!(upload.complete().await.unwrap(), whole);
     let found = storage.folders(&environment).await.unwrap();
-    assert_eq!(found[0].objects, [("dump.kbk".to_owned(), 9)]);
+    assert_eq!(found[0].objects, [("dump.kbk".to_owned(), whole)]);
     assert_eq!(found[0].staging, []);
     clean(storage, &environment).await;
 }

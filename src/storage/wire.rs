@@ -122,12 +122,14 @@ const MEANINGS: &[(&str, Meaning)] = &[
 ];
 
 fn meaning(status: StatusCode, body: &str) -> Option<Meaning> {
-    if status == StatusCode::INSUFFICIENT_STORAGE {
-        return Some(Meaning::Full);
-    }
-    let code = element(body, "Code")?;
+    let code = element(body, "Code").unwrap_or_default();
     let known = MEANINGS.iter().find(|(known, _)| *known == code);
-    known.map(|(_, meaning)| *meaning)
+    match (known, status) {
+        (Some((_, meaning)), _) => Some(*meaning),
+        (None, StatusCode::INSUFFICIENT_STORAGE) => Some(Meaning::Full),
+        (None, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Some(Meaning::Denied),
+        (None, _) => None,
+    }
 }
 
 /// The text of an XML element without attributes; error documents have no more than that.
@@ -136,16 +138,25 @@ fn element<'a>(document: &'a str, name: &str) -> Option<&'a str> {
     rest.split_once("</").map(|(text, _)| text.trim())
 }
 
-/// An error's text as a short sentence: the document a store sends says it in two of its elements.
+/// An error's text as one short line: the status, and what the document that a store sends says in two of its elements.
 pub(super) fn in_short(text: &str) -> String {
     const MOST: usize = 300;
-    let short = match (element(text, "Code"), element(text, "Message")) {
-        (Some(code), Some(message)) => {
-            let message = message.lines().next().unwrap_or_default();
-            format!("{code}: {message}")
+    let text = text
+        .split_once(" status code: ")
+        .map_or(text, |(_, rest)| rest);
+    let (before, document) = text.split_once('<').unwrap_or((text, ""));
+    let first_line = before.lines().next().unwrap_or_default();
+    let mut short = first_line.trim().trim_end_matches(':').to_owned();
+    let document = format!("<{document}");
+    for said in ["Code", "Message"]
+        .into_iter()
+        .filter_map(|name| element(&document, name))
+    {
+        if !short.is_empty() {
+            short.push_str(": ");
         }
-        _ => text.lines().next().unwrap_or_default().to_owned(),
-    };
+        short.push_str(said.lines().next().unwrap_or_default());
+    }
     short.chars().take(MOST).collect()
 }
 
@@ -271,6 +282,11 @@ mod tests {
             meaning(StatusCode::INSUFFICIENT_STORAGE, ""),
             Some(Meaning::Full)
         );
+        assert_eq!(meaning(StatusCode::FORBIDDEN, &key), Some(Meaning::Denied));
+        let whole = format!(
+            "Error performing GET url - Server returned non-2xx status code: 404 Not Found: {body}"
+        );
+        assert_eq!(in_short(&whole), "404 Not Found: NoSuchBucket: gone");
         assert_eq!(in_short("one\ntwo"), "one");
     }
 }
