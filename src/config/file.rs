@@ -123,7 +123,7 @@ impl ConfigFile {
             .keys()
             .filter(|entry| !known.iter().any(|setting| names(setting, entry)))
             .map(|entry| {
-                let nearest = super::reader::nearest(entry, keys.iter().copied());
+                let nearest = super::names::nearest(entry, keys.iter().copied());
                 let hint = nearest.map(|key| format!("the nearest one is {key}"));
                 self.problem(entry, "is not a setting".to_owned(), hint)
             })

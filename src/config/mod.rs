@@ -10,6 +10,7 @@ mod encryption;
 mod env;
 mod file;
 mod log;
+mod names;
 mod pipeline;
 mod problem;
 mod protected;

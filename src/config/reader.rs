@@ -10,13 +10,13 @@ use zeroize::Zeroizing;
 use super::{
     env::Env,
     file::{ConfigFile, Entries},
+    names::unknown_name,
     problem::Problem,
     secret::{MASK, masked_url},
     setting::{Form, Secrecy, Setting},
-    settings::{self, NOT_YET, SETTINGS},
+    settings::{self, SETTINGS},
 };
 
-const PREFIX: &str = "KANBU_BACKUP_";
 /// No key, passphrase or URL is longer; a larger file is the wrong one.
 const MAX_SECRET_FILE_BYTES: u64 = 64 * 1024;
 
@@ -380,40 +380,4 @@ pub(super) fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
     text.split(separator)
         .map(str::trim)
         .filter(|part| !part.is_empty())
-}
-
-fn unknown_name(name: &str) -> Option<Problem> {
-    let rest = name.strip_prefix(PREFIX)?;
-    let known = SETTINGS.iter().any(|setting| {
-        setting.name == name || (setting.is_secret() && setting.file_name() == name)
-    });
-    if known || is_injected(name) || rest.starts_with("TEST_") {
-        return None;
-    }
-    let (sentence, hint) = if NOT_YET.contains(&name) {
-        let hint = "unset it; it belongs to a part that is still to come".to_owned();
-        ("has no meaning in this version", Some(hint))
-    } else {
-        let names = SETTINGS.iter().map(|setting| setting.name);
-        let nearest = nearest(name, names).map(|nearest| format!("the nearest one is {nearest}"));
-        ("is not a setting", nearest)
-    };
-    Some(Problem {
-        name: name.to_owned(),
-        sentence: sentence.to_owned(),
-        hint,
-    })
-}
-
-/// What container platforms put into the environment for a service named `kanbu-backup` or `kanbu-backup-…`.
-fn is_injected(name: &str) -> bool {
-    name.ends_with("_SERVICE_HOST") || name.ends_with("_PORT") || name.contains("_PORT_")
-}
-
-/// The candidate that takes the fewest edits.
-pub(super) fn nearest<'c>(
-    word: &str,
-    candidates: impl Iterator<Item = &'c str>,
-) -> Option<&'c str> {
-    candidates.min_by_key(|candidate| strsim::damerau_levenshtein(word, candidate))
 }

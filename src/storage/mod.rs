@@ -20,6 +20,7 @@ mod name;
 mod place;
 mod place_url;
 mod probe;
+mod read;
 mod remote;
 mod store;
 pub mod sweep;
@@ -39,7 +40,8 @@ pub use self::{
     name::{BadStorageName, Environment, StorageName},
     place::{BadPlace, Place, Role, StorageConfig},
     probe::ProbeReport,
-    store::{ObjectInfo, Storage},
+    read::ObjectInfo,
+    store::Storage,
     upload::Upload,
     wire::Pace,
 };

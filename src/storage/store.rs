@@ -2,19 +2,11 @@
 //!
 //! Every request tells a missing object from a missing place: only the first may be taken for an answer.
 
-use std::{fmt, io, ops::Range, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use futures::{
-    TryStreamExt,
-    stream::{BoxStream, StreamExt},
-};
-use object_store::{
-    GetOptions, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, path::Path,
-};
-use tokio::io::AsyncReadExt;
-use tokio_util::io::ReaderStream;
+use futures::stream::StreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, path::Path};
 
 use super::{
     Capabilities, ObjectKey, Role, StorageConfig, StorageError, StorageName, Upload,
@@ -23,9 +15,6 @@ use super::{
     local::LocalDirectory,
     wire::Pace,
 };
-
-/// What a reader gets at most at once.
-const READ_BYTES: usize = 256 * 1024;
 
 /// An open storage. Clones share it.
 #[derive(Clone, Debug)]
@@ -39,15 +28,6 @@ struct Inner {
     capabilities: Capabilities,
     store: Arc<dyn ObjectStore>,
     backend: Backend,
-}
-
-/// What a storage knows of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectInfo {
-    pub bytes: u64,
-    /// Changes with the content; two reads that saw the same version read the same object.
-    pub version: Option<String>,
-    pub modified: DateTime<Utc>,
 }
 
 impl Storage {
@@ -183,89 +163,6 @@ impl Storage {
         Ok(Upload::new(self.clone(), key.clone(), inner))
     }
 
-    pub async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, StorageError> {
-        match self.0.store.head(&path(key)).await {
-            Ok(meta) => Ok(meta.into()),
-            Err(error) => Err(self.look_up_error(key, &error).await),
-        }
-    }
-
-    pub async fn exists(&self, key: &ObjectKey) -> Result<bool, StorageError> {
-        match self.head(key).await {
-            Ok(_) => Ok(true),
-            Err(StorageError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The whole object as a stream, of one version even if it is replaced meanwhile.
-    pub async fn read(
-        &self,
-        key: &ObjectKey,
-    ) -> Result<(ObjectInfo, BoxStream<'static, Result<Bytes, StorageError>>), StorageError> {
-        let got = match self
-            .0
-            .store
-            .get_opts(&path(key), GetOptions::default())
-            .await
-        {
-            Ok(got) => got,
-            Err(error) => return Err(self.look_up_error(key, &error).await),
-        };
-        let info = ObjectInfo::from(got.meta);
-        let (storage, key) = (self.clone(), key.clone());
-        let stream = match got.payload {
-            // The store's own stream of a file goes in steps of 8 KiB, and never ends on one that was cut meanwhile.
-            GetResultPayload::File(file, _) => {
-                let file = tokio::fs::File::from_std(file).take(info.bytes);
-                ReaderStream::with_capacity(file, READ_BYTES)
-                    .map_err(move |error| StorageError::from_io(storage.name(), &key, error))
-                    .boxed()
-            }
-            GetResultPayload::Stream(stream) => stream
-                .map_err(move |error| storage.error(&key, &error))
-                .boxed(),
-        };
-        Ok((info, stream))
-    }
-
-    /// The bytes of `range` that exist: a range beyond the end gives what there is up to it.
-    pub async fn read_range(
-        &self,
-        key: &ObjectKey,
-        range: Range<u64>,
-    ) -> Result<Bytes, StorageError> {
-        if range.is_empty() {
-            return Ok(Bytes::new());
-        }
-        let error = match self.0.store.get_range(&path(key), range.clone()).await {
-            Ok(bytes) => return Ok(bytes),
-            Err(error) => self.look_up_error(key, &error).await,
-        };
-        // Stores refuse a range that begins at the end or behind it, each in words of its own.
-        match error {
-            StorageError::Other { .. } if range.start >= self.head(key).await?.bytes => {
-                Ok(Bytes::new())
-            }
-            error => Err(error),
-        }
-    }
-
-    /// The whole of an object that can't be larger than `limit` bytes.
-    pub async fn read_small(&self, key: &ObjectKey, limit: u64) -> Result<Bytes, StorageError> {
-        let (info, content) = self.read(key).await?;
-        if info.bytes > limit {
-            return Err(StorageError::TooLarge {
-                storage: self.name().clone(),
-                key: key.to_string(),
-                bytes: info.bytes,
-                limit,
-            });
-        }
-        let chunks: Vec<Bytes> = content.try_collect().await?;
-        Ok(chunks.concat().into())
-    }
-
     /// Deletes an object, durably. One that isn't there is fine.
     pub async fn delete(&self, key: &ObjectKey) -> Result<(), StorageError> {
         self.delete_at(&path(key)).await
@@ -372,7 +269,7 @@ impl Storage {
     }
 
     /// An object is only missing if the place where it would be is there.
-    async fn look_up_error(
+    pub(super) async fn look_up_error(
         &self,
         key: &(dyn fmt::Display + Sync),
         error: &object_store::Error,
@@ -410,16 +307,6 @@ impl Storage {
     }
 }
 
-impl From<ObjectMeta> for ObjectInfo {
-    fn from(meta: ObjectMeta) -> Self {
-        Self {
-            bytes: meta.size,
-            version: meta.e_tag.or(meta.version),
-            modified: meta.last_modified,
-        }
-    }
-}
-
-fn path(key: &ObjectKey) -> Path {
+pub(super) fn path(key: &ObjectKey) -> Path {
     Path::from(key.to_string())
 }

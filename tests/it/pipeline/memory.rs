@@ -21,7 +21,8 @@ use object_store::{
 use super::{Chance, Last, World, ZSTD, codes, source, unwatched};
 
 const MIB: usize = 1 << 20;
-const LIMIT_KIB: u64 = 64 * 1024;
+/// Of 64 MiB, without what the code itself takes: 16 MiB are the product's, and those of a debug build are its own affair.
+const LIMIT_KIB: u64 = (64 - 16) * 1024;
 
 #[test]
 fn a_gibibyte_to_two_storages_stays_below_64_mib_of_memory() {
@@ -95,7 +96,7 @@ fn measure(mebibytes: usize, compression: CompressionSpec, sealed: Sealed, growt
     let written = runtime.block_on(run(chunks, compression, sealed, growth));
     assert_eq!(written.content_bytes, (mebibytes * MIB) as u64);
     assert_eq!(codes(&written.ends), ["ok", "ok"]);
-    println!("\npeak: {}", high_water_mark());
+    println!("\npeak: {}", in_kib("VmHWM:") - in_kib("RssFile:"));
 }
 
 async fn run(
@@ -125,10 +126,10 @@ async fn run(
     write(input, recipe, targets, unwatched()).await.unwrap()
 }
 
-/// KiB.
-fn high_water_mark() -> u64 {
+/// A line of what the kernel knows of this process.
+fn in_kib(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.unwrap().trim().strip_suffix(" kB").unwrap();
     kib.parse().unwrap()
 }
