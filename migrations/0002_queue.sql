@@ -122,10 +122,16 @@ create table kanbu_backup.worker (
   id           uuid primary key,
   host         text not null,
   version      text not null,
-  kinds        text[] not null,
-  slots        integer not null check (slots > 0),
+  -- Jobs of each kind at once: {"backup": 2, "verify": 1}.
+  slots        jsonb not null check (jsonb_typeof(slots) = 'object' and slots <> '{}'),
+  -- Whether it hears notifications; otherwise it looks every second.
+  listening    boolean not null default false,
   started_at   timestamptz not null default now(),
   last_seen_at timestamptz not null default now(),
   stopping_at  timestamptz,
-  stopped_at   timestamptz
+  stopped_at   timestamptz,
+  -- The one wish that a worker reads from its row: claim no more, finish, go.
+  drain_requested_at timestamptz,
+  drain_requested_by text,
+  check (drain_requested_by is null or drain_requested_at is not null)
 );

@@ -1,4 +1,4 @@
-//! What people do to jobs and to the queue: cancel, retry, pause, resume, cap. Each is one SQL function, the same that a
+//! What people do to jobs and to the queue: cancel, retry, run now, pause, resume, cap. Each is one SQL function, the same that a
 //! `psql` session may call.
 
 use chrono::{DateTime, Utc};
@@ -69,6 +69,22 @@ pub async fn retry(db: &ControlDb, job: JobId, budget: i16) -> Result<Retried, Q
             state: state.to_owned(),
         }),
         (None, _) => Err(QueueError::NotFound(job.to_string())),
+    }
+}
+
+/// Makes a job due that waits for its time.
+pub async fn run_now(db: &ControlDb, job: JobId) -> Result<(), QueueError> {
+    let answer = within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let run_now = sqlx::query_scalar!("select kanbu_backup.run_now($1)", job.as_uuid());
+            Ok::<_, QueueError>(run_now.fetch_one(conn).await?)
+        })
+    })
+    .await?;
+    match answer {
+        None => Err(QueueError::NotFound(job.to_string())),
+        Some(answer) if answer == "due" => Ok(()),
+        Some(state) => Err(QueueError::NotQueued { job, state }),
     }
 }
 

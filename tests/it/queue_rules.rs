@@ -357,11 +357,58 @@ async fn what_is_paused_is_not_claimed() {
             .await
             .unwrap();
     }
-    let past = now() - TimeDelta::seconds(1);
-    queue::pause(db, Some(Kind::Backup), None, Some(past), None, "anna")
+    let soon = now() + TimeDelta::hours(1);
+    queue::pause(db, Some(Kind::Backup), None, Some(soon), None, "anna")
         .await
         .unwrap();
+    assert!(world.try_claim().await.is_none());
+    let pauses = queue::pauses(db).await.unwrap();
+    assert_eq!(pauses.len(), 3);
+    assert_eq!(pauses[2].until.unwrap().timestamp(), soon.timestamp());
+    world
+        .sql("update kanbu_backup.queue_control set paused_until = now() - interval '1 second' where kind = 'backup'")
+        .await;
     assert_eq!(world.claim().await.job, job);
+    // What has ended by itself is no pause any more.
+    assert_eq!(queue::pauses(db).await.unwrap().len(), 2);
+    assert!(!queue::resume(db, Some(Kind::Backup), None).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_can_pause_or_limit_nothing_is_refused() {
+    let world = World::new().await;
+    let tried = async |call: &str| {
+        let call = format!("select from kanbu_backup.{call}");
+        let refused = sqlx::query(AssertSqlSafe(call.clone()))
+            .execute(world.db.pool())
+            .await;
+        let error = refused.expect_err(&call);
+        error
+            .as_database_error()
+            .unwrap()
+            .code()
+            .unwrap()
+            .into_owned()
+    };
+    for call in [
+        "pause('bakcup')",
+        "pause(null)",
+        "pause('backup', 'kanbu')",
+        "pause(p_subject => null)",
+        "pause(p_until => now() - interval '1 second')",
+        "resume('bakcup')",
+        "limit_running('*', 1)",
+        "limit_running('backup', 0)",
+        "limit_running('bakcup', 1)",
+        "retry(gen_random_uuid(), 0::smallint)",
+        "thin_history('backup', '1 hour')",
+    ] {
+        assert_eq!(tried(call).await, "22023", "{call}");
+    }
+    let rows = world
+        .number("select count(*) from kanbu_backup.queue_control")
+        .await;
+    assert_eq!(rows, 0);
 }
 
 #[tokio::test]
@@ -434,6 +481,32 @@ async fn a_queued_job_is_cancelled_at_once_and_a_running_one_is_asked() {
     );
 
     let unknown = queue::cancel(&world.db, JobId::new(), "anna").await;
+    assert!(matches!(unknown, Err(QueueError::NotFound(_))));
+    world.holds().await;
+}
+
+#[tokio::test]
+async fn a_job_for_later_or_for_another_attempt_can_be_made_due() {
+    let world = World::new().await;
+    let later = NewJob {
+        run_at: Some(now() + TimeDelta::days(1)),
+        ..backup("database:kanbu")
+    };
+    let job = world.enqueue(&later).await;
+    assert!(world.try_claim().await.is_none());
+    queue::run_now(&world.db, job).await.unwrap();
+    let claimed = world.claim().await;
+    assert_eq!(claimed.job, job);
+    let running = queue::run_now(&world.db, job).await;
+    assert!(
+        matches!(running, Err(QueueError::NotQueued { .. })),
+        "{running:?}"
+    );
+    endings::failed(&world, &claimed, Fault::Transient).await;
+    assert!(world.try_claim().await.is_none());
+    queue::run_now(&world.db, job).await.unwrap();
+    assert_eq!(world.claim().await.attempt, 2);
+    let unknown = queue::run_now(&world.db, JobId::new()).await;
     assert!(matches!(unknown, Err(QueueError::NotFound(_))));
     world.holds().await;
 }
