@@ -1,0 +1,103 @@
+//! `enqueue KIND`: a job of any kind, by the same checks as from SQL.
+
+use kanbu_backup::{
+    clock::{Clock, SystemClock},
+    fault::{Failure, chain},
+    job::{Job, Kind},
+    queue::{ExecutionView, NewJob},
+};
+use serde_json::{Map, Value, json};
+
+use super::{VerbError, follow, time};
+use crate::{
+    cli::{Enqueue, Follow},
+    exit::Exit,
+    output::Output,
+    session::Session,
+};
+
+pub async fn run(args: Enqueue, session: &Session) -> Result<Exit, Failure> {
+    let job = job(&args)?;
+    let run_at = args
+        .run_at
+        .as_deref()
+        .map(|text| time::ahead(text, SystemClock.now()))
+        .transpose()?;
+    let new = NewJob {
+        request_key: args.request_key,
+        priority: args.priority,
+        run_at,
+        max_attempts: args.max_attempts,
+        ..follow::request(job)
+    };
+    if args.dry_run {
+        return Ok(dry_run(&new, session.out));
+    }
+    // Nobody waits for what is to begin later.
+    let follow = Follow {
+        no_wait: args.follow.no_wait || run_at.is_some(),
+        ..args.follow
+    };
+    let db = session.control().await?;
+    match follow::submit(&new, follow, &db, session.out).await? {
+        follow::Fate::Left(exit) => Ok(exit),
+        follow::Fate::Ended(execution) => Ok(ended(&execution, session.out)),
+    }
+}
+
+/// The request that the words add up to. Every kind but a restore, whose target says it, names its subject.
+fn job(args: &Enqueue) -> Result<Job, VerbError> {
+    let mut payload: Map<String, Value> = args
+        .options
+        .clone()
+        .unwrap_or_else(|| args.option.iter().cloned().collect());
+    if let Some(subject) = &args.subject
+        && args.kind != Kind::Restore
+    {
+        payload.insert("subject".to_owned(), json!(subject));
+    }
+    let job = Job::from_payload(args.kind, Value::Object(payload))
+        .map_err(|error| VerbError::Unusable(chain(&error)))?;
+    match &args.subject {
+        Some(subject) if args.kind == Kind::Restore && *subject != job.subject() => {
+            let text = format!("this restore is about {}, not {subject}", job.subject());
+            Err(VerbError::Unusable(text))
+        }
+        _ => Ok(job),
+    }
+}
+
+fn dry_run(new: &NewJob, out: Output) -> Exit {
+    let subject = new.job.subject();
+    let fields = json!({
+        "kind": new.job.kind(),
+        "subject": subject,
+        "payload": new.job.payload(),
+        "priority": new.priority,
+        "run_at": new.run_at,
+        "max_attempts": new.max_attempts,
+        "request_key": new.request_key,
+    });
+    out.document("job", &fields, || {
+        format!(
+            "would enqueue a {} job of {subject}: {}",
+            new.job.kind(),
+            new.job.payload()
+        )
+    });
+    Exit::Done
+}
+
+fn ended(execution: &ExecutionView, out: Output) -> Exit {
+    let exit = follow::verdict(execution, out);
+    if exit == Exit::Done || exit == Exit::Findings {
+        let more = json!({ "artifact": execution.artifact, "result": execution.result });
+        let text = format!(
+            "job {} has ended in {}",
+            execution.job.short(),
+            follow::seconds(execution)
+        );
+        out.result(follow::result(execution, &more), &text);
+    }
+    exit
+}
