@@ -549,6 +549,27 @@ async fn a_dead_job_is_retried_under_its_old_id() {
     world.holds().await;
 }
 
+#[tokio::test]
+async fn the_states_of_workers_are_those_of_the_enum() {
+    let world = World::new().await;
+    let view: String =
+        sqlx::query_scalar("select pg_get_viewdef('kanbu_backup.worker_state'::regclass)")
+            .fetch_one(world.db.pool())
+            .await
+            .unwrap();
+    let of_state = view.split("CASE").nth(1).unwrap();
+    let words: Vec<_> = of_state
+        .split('\'')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
+        .collect();
+    assert_eq!(
+        sorted(words),
+        sorted(queue::WorkerState::ALL.iter().map(|s| s.as_str()))
+    );
+}
+
 /// The words of a column, as its CHECK has them.
 async fn words_of(world: &World, table: &str, column: &str) -> Vec<String> {
     let definitions: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
@@ -572,7 +593,7 @@ async fn words_of(world: &World, table: &str, column: &str) -> Vec<String> {
     words
 }
 
-fn sorted(words: impl IntoIterator<Item = &'static str>) -> Vec<&'static str> {
+fn sorted<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut words: Vec<_> = words.into_iter().collect();
     words.sort_unstable();
     words
