@@ -3,12 +3,26 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{JobState, QueueError, backoff::ANSWER_WITHIN};
+use super::{Enqueued, JobState, NewJob, QueueError, backoff::ANSWER_WITHIN, enqueue::enqueue};
 use crate::{
     control::{ControlDb, within},
     id::JobId,
     job::{Kind, Subject},
 };
+
+/// What enqueueing would come to, by every check there is. Nothing is enqueued.
+pub async fn rehearse(db: &ControlDb, new: &NewJob) -> Result<Enqueued, QueueError> {
+    let new = new.clone();
+    within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let mut rehearsal = conn.begin().await?;
+            let enqueued = enqueue(&mut rehearsal, &new).await?;
+            rehearsal.rollback().await?;
+            Ok(enqueued)
+        })
+    })
+    .await
+}
 
 /// What a cancel came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,7 +36,7 @@ mod wire;
 
 pub use self::{
     claim::{Claim, Claimed, claim, recover},
-    control::{Cancelled, Retried, cancel, limit_running, pause, resume, retry, run_now},
+    control::{Cancelled, Retried, cancel, limit_running, pause, rehearse, resume, retry, run_now},
     crew::{Crew, Handler},
     drain::{Held, WorkerView, drain, workers},
     enqueue::{Enqueued, NewJob, enqueue, submit},

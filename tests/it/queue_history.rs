@@ -198,7 +198,7 @@ async fn one_thins_at_a_time_and_waits_for_nobody() {
     plant_old_messages(&world, 5).await;
     let thin = async || queue::thin(&world.db, Kind::Notify, KEEP).await.unwrap();
 
-    let mut rival = world.db.pool().begin().await.unwrap();
+    let mut rival = world.db.bare_pool().begin().await.unwrap();
     sqlx::query("select kanbu_backup.thin_history('backup', interval '10 days')")
         .execute(&mut *rival)
         .await
@@ -206,7 +206,7 @@ async fn one_thins_at_a_time_and_waits_for_nobody() {
     assert_eq!(thin().await, 0);
     rival.rollback().await.unwrap();
 
-    let mut holder = world.db.pool().begin().await.unwrap();
+    let mut holder = world.db.bare_pool().begin().await.unwrap();
     let held = "select id from kanbu_backup.job where kind = 'notify' limit 2 for key share";
     sqlx::query(held).execute(&mut *holder).await.unwrap();
     // Of the five one is the last of its subject, and two are held.

@@ -2,9 +2,10 @@
 
 use kanbu_backup::{
     clock::{Clock, SystemClock},
+    control::ControlDb,
     fault::{Failure, chain},
     job::{Job, Kind},
-    queue::{ExecutionView, NewJob},
+    queue::{self, Enqueued, ExecutionView, NewJob},
 };
 use serde_json::{Map, Value, json};
 
@@ -30,15 +31,15 @@ pub async fn run(args: Enqueue, session: &Session) -> Result<Exit, Failure> {
         max_attempts: args.max_attempts,
         ..follow::request(job)
     };
+    let db = session.control().await?;
     if args.dry_run {
-        return Ok(dry_run(&new, session.out));
+        return dry_run(&new, &db, session.out).await;
     }
     // Nobody waits for what is to begin later.
     let follow = Follow {
         no_wait: args.follow.no_wait || run_at.is_some(),
         ..args.follow
     };
-    let db = session.control().await?;
     match follow::submit(&new, follow, &db, session.out).await? {
         follow::Fate::Left(exit) => Ok(exit),
         follow::Fate::Ended(execution) => Ok(ended(&execution, session.out)),
@@ -67,8 +68,12 @@ fn job(args: &Enqueue) -> Result<Job, VerbError> {
     }
 }
 
-fn dry_run(new: &NewJob, out: Output) -> Exit {
+async fn dry_run(new: &NewJob, db: &ControlDb, out: Output) -> Result<Exit, Failure> {
     let subject = new.job.subject();
+    let open = match queue::rehearse(db, new).await? {
+        Enqueued::New(_) => None,
+        Enqueued::AlreadyOpen(job) => Some(job),
+    };
     let fields = json!({
         "kind": new.job.kind(),
         "subject": subject,
@@ -77,15 +82,17 @@ fn dry_run(new: &NewJob, out: Output) -> Exit {
         "run_at": new.run_at,
         "max_attempts": new.max_attempts,
         "request_key": new.request_key,
+        "already_open": open,
     });
-    out.document("job", &fields, || {
-        format!(
+    out.document("job", &fields, || match open {
+        Some(job) => format!("would join job {}, which asks for the same", job.short()),
+        None => format!(
             "would enqueue a {} job of {subject}: {}",
             new.job.kind(),
             new.job.payload()
-        )
+        ),
     });
-    Exit::Done
+    Ok(Exit::Done)
 }
 
 fn ended(execution: &ExecutionView, out: Output) -> Exit {
