@@ -201,6 +201,20 @@ async fn every_job_is_counted_where_it_stands() {
         .collect();
     assert_eq!(kinds, Kind::ALL);
 
+    let unserved = queue::unserved(&world.db).await.unwrap();
+    assert!(
+        matches!(unserved[..], [Unserved { kind: Kind::Backup, jobs: 1, oldest_seconds }] if oldest_seconds >= 90.0),
+        "{unserved:?}"
+    );
+    world.holds().await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_says_why_it_died() {
+    let world = World::new().await;
+    world.backup("database:kanbu").await;
+    let dies = world.claim().await;
+    endings::failed(&world, &dies, Fault::Permanent).await;
     let dead = queue::dead(&world.db, None, 10).await.unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].id, dies.job);
@@ -208,13 +222,6 @@ async fn every_job_is_counted_where_it_stands() {
     assert_eq!(dead[0].attempts, 1);
     let of_verify = queue::dead(&world.db, Some(Kind::Verify), 10).await;
     assert!(of_verify.unwrap().is_empty());
-
-    let unserved = queue::unserved(&world.db).await.unwrap();
-    assert!(
-        matches!(unserved[..], [Unserved { kind: Kind::Backup, jobs: 1, oldest_seconds }] if oldest_seconds >= 90.0),
-        "{unserved:?}"
-    );
-    world.holds().await;
 }
 
 #[tokio::test]

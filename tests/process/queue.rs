@@ -274,6 +274,28 @@ async fn a_dead_letter_is_shown_with_its_reason_and_retried_with_a_new_budget() 
     world.holds().await;
 }
 
+/// A worker that vanished, one that is deaf, a lease that nobody saw run out, and a job that nobody takes.
+async fn disorder(world: &World) {
+    world
+        .control()
+        .run(
+            "insert into kanbu_backup.worker (id, host, version, slots, last_seen_at, started_at)
+               values (gen_random_uuid(), 'lost', '0', '{\"backup\": 1}', now() - interval '1 hour', now() - interval '2 hours'),
+                      (gen_random_uuid(), 'deaf', '0', '{\"verify\": 1}', now(), now() - interval '2 hours')",
+        )
+        .await;
+    world.enqueue(&[]).await;
+    world
+        .control()
+        .run(
+            "update kanbu_backup.job set run_at = now() - interval '1 hour';
+             insert into kanbu_backup.execution (id, job_id, kind, subject, exclusive, worker_id, attempt, started_at, lease_until)
+             select gen_random_uuid(), id, kind, subject, true, gen_random_uuid(), 1, now(), now() - interval '1 minute'
+               from kanbu_backup.job",
+        )
+        .await;
+}
+
 #[tokio::test]
 async fn doctor_tells_what_is_wrong_with_the_queue_and_how_to_right_it() {
     let world = World::new().await;
@@ -299,28 +321,7 @@ async fn doctor_tells_what_is_wrong_with_the_queue_and_how_to_right_it() {
     );
     world.dismiss(worker).await;
 
-    // A worker that vanished with its lease, and nobody there to see it; a job that waits for nobody.
-    world
-        .control()
-        .run(
-            "insert into kanbu_backup.worker (id, host, version, slots, last_seen_at, started_at)
-               values (gen_random_uuid(), 'lost', '0', '{\"backup\": 1}', now() - interval '1 hour', now() - interval '2 hours'),
-                      (gen_random_uuid(), 'deaf', '0', '{\"verify\": 1}', now(), now() - interval '2 hours')",
-        )
-        .await;
-    world.enqueue(&[]).await;
-    world
-        .control()
-        .run("update kanbu_backup.job set run_at = now() - interval '1 hour'")
-        .await;
-    world
-        .control()
-        .run(
-            "insert into kanbu_backup.execution (id, job_id, kind, subject, exclusive, worker_id, attempt, started_at, lease_until)
-             select gen_random_uuid(), id, kind, subject, true, gen_random_uuid(), 1, now(), now() - interval '1 minute'
-               from kanbu_backup.job",
-        )
-        .await;
+    disorder(&world).await;
     let ended = world.run(&["doctor", "--queue", "--json"]).await.with(1);
     let checks = ended.document()["checks"].clone();
     for (what, grade, text) in [
