@@ -75,9 +75,10 @@ async fn drain(pool: &PgPool, jobs: usize, batch: usize) -> anyhow::Result<()> {
         Ok(sqlx::query_scalar(open).fetch_one(pool).await?)
     })
     .await?;
-    let done: i64 = sqlx::query_scalar("select count(*) from apalis.jobs j where j.status = 'Done'")
-        .fetch_one(pool)
-        .await?;
+    let done: i64 =
+        sqlx::query_scalar("select count(*) from apalis.jobs j where j.status = 'Done'")
+            .fetch_one(pool)
+            .await?;
     ensure!(usize::try_from(done) == Ok(jobs), "{done} jobs are done");
     context.stop()?;
     worker.abort();

@@ -16,13 +16,17 @@ use sqlx::{AssertSqlSafe, PgPool};
 const LEASE: Duration = Duration::from_hours(1);
 
 /// Subjects of the jobs that can't go on.
-const SUBJECTS: i64 = 50;
+const SUBJECTS: usize = 50;
+
+/// How many jobs wait for one more subject, behind all the others.
+const LAST: usize = 1000;
 
 /// Finished notify jobs with an execution each; notify jobs that wait; and as many backup jobs of a few subjects.
-pub async fn past(aside: &PgPool, finished: i64, queued: i64) -> anyhow::Result<()> {
+pub async fn past(aside: &PgPool, finished: usize, queued: usize) -> anyhow::Result<()> {
     let columns = "id, kind, subject, exclusive, payload, payload_version, state, attempts, max_attempts, \
                    backoff_base, backoff_cap, origin, created_at, run_at, finished_at";
-    let payload = r#"'{"subject": "database:bench", "execution": "01930000-0000-7000-8000-000000000000"}'"#;
+    let payload =
+        r#"'{"subject": "database:bench", "execution": "01930000-0000-7000-8000-000000000000"}'"#;
     let finished = format!(
         "insert into kanbu_backup.job ({columns})
          select gen_random_uuid(), 'notify', 'database:bench', false, {payload}, 1, 'succeeded', 1, 12,
@@ -34,11 +38,11 @@ pub async fn past(aside: &PgPool, finished: i64, queued: i64) -> anyhow::Result<
          select gen_random_uuid(), j.id, j.kind, j.subject, j.exclusive, gen_random_uuid(), 1, j.run_at,
                 j.run_at + interval '1 minute', j.finished_at, 'succeeded'
            from kanbu_backup.job j where j.state = 'succeeded'";
-    let waiting = |kind: &str, subject: &str, exclusive: bool| {
+    let waiting = |kind: &str, subject: &str, exclusive: bool, queued: usize, since: &str| {
         format!(
             "insert into kanbu_backup.job ({columns})
              select gen_random_uuid(), '{kind}', {subject}, {exclusive}, {payload}, 1, 'queued', 0, 12,
-                    '5 seconds', '1 hour', 'api', now(), now(), null
+                    '5 seconds', '1 hour', 'api', now(), now() - interval '{since}', null
                from generate_series(1, {queued}) i"
         )
     };
@@ -49,8 +53,9 @@ pub async fn past(aside: &PgPool, finished: i64, queued: i64) -> anyhow::Result<
         "set session_replication_role = replica".to_owned(),
         finished,
         executions.to_owned(),
-        waiting("notify", "'database:bench'", false),
-        waiting("backup", &few, true),
+        waiting("notify", "'database:bench'", false, queued, "1 hour"),
+        waiting("backup", &few, true, queued, "1 hour"),
+        waiting("backup", "'database:last'", true, LAST, "1 minute"),
         "vacuum (analyze) kanbu_backup.job".to_owned(),
         "vacuum (analyze) kanbu_backup.execution".to_owned(),
         "checkpoint".to_owned(),
@@ -67,7 +72,7 @@ pub async fn measure(db: &ControlDb, aside: &PgPool, claims: usize) -> anyhow::R
     let one = turns(db, worker, Kind::Notify, 1, claims).await?;
     let ten = turns(db, worker, Kind::Notify, 10, claims).await?;
 
-    // One subject after the other becomes busy, and stays so.
+    // One subject after the other becomes busy, and stays so. The last to do so has its jobs behind all the others.
     let mut held = Vec::new();
     while let Claim::Jobs(jobs) =
         claim(db, worker, Kind::Backup, LEASE, &[ExecutionId::new()]).await?
@@ -75,17 +80,19 @@ pub async fn measure(db: &ControlDb, aside: &PgPool, claims: usize) -> anyhow::R
         held.extend(jobs);
     }
     ensure!(
-        i64::try_from(held.len()) == Ok(SUBJECTS),
+        held.len() == SUBJECTS + 1
+            && held
+                .last()
+                .is_some_and(|last| last.subject == "database:last"),
         "{} subjects are busy",
         held.len()
     );
     let busy = turns(db, worker, Kind::Backup, 1, claims).await?;
-    // A single one is free, and its jobs have waited longest of all: behind none of the busy ones, and not before them.
     let Some(free) = held.pop() else {
         anyhow::bail!("nothing is held");
     };
     end(db, &[free.execution]).await?;
-    let last = turns(db, worker, Kind::Backup, 1, claims).await?;
+    let last = turns(db, worker, Kind::Backup, 1, claims.min(LAST - 1)).await?;
     let endings: Vec<_> = held.iter().map(|held| held.execution).collect();
     end(db, &endings).await?;
 
@@ -127,7 +134,13 @@ async fn turns(
 async fn end(db: &ControlDb, executions: &[ExecutionId]) -> anyhow::Result<()> {
     let endings: Vec<_> = executions
         .iter()
-        .map(|id| Ending::new(*id, kanbu_backup::id::JobId::new(), Close::Done(Box::new(Effects::default()))))
+        .map(|id| {
+            Ending::new(
+                *id,
+                kanbu_backup::id::JobId::new(),
+                Close::Done(Box::new(Effects::default())),
+            )
+        })
         .collect();
     let answers = finish_many(db, &endings.iter().collect::<Vec<_>>()).await?;
     let closed = answers.iter().all(|(_, answer)| *answer == Answer::Closed);

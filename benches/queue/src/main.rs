@@ -43,7 +43,7 @@ enum Verb {
     /// Puts in single jobs while the worker is idle.
     Latency { jobs: usize },
     /// Makes a past: so many finished jobs, and so many that wait.
-    Past { finished: i64, queued: i64 },
+    Past { finished: usize, queued: usize },
     /// Claims and finishes single jobs.
     Claims { claims: usize },
 }

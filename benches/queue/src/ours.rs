@@ -77,7 +77,8 @@ async fn drain(db: &ControlDb, aside: &PgPool, jobs: usize) -> anyhow::Result<()
     let began = Instant::now();
     let crew = tokio::spawn(crew(db, line).run(stop.clone(), CancellationToken::new()));
     course::drained(&mut starts, began, jobs, async || {
-        let open = "select exists (select from kanbu_backup.job j where j.state in ('queued', 'running'))";
+        let open =
+            "select exists (select from kanbu_backup.job j where j.state in ('queued', 'running'))";
         Ok(sqlx::query_scalar(open).fetch_one(aside).await?)
     })
     .await?;
