@@ -104,11 +104,11 @@ begin
     -- A new statement, hence it sees the jobs as they were locked.
     return query
     with opened as (
-      -- By subject: two batches can't deadlock on the unique index.
+      -- By subject: two batches can't deadlock on the unique index. Of several for one subject the first in line wins.
       insert into execution as e (id, job_id, kind, subject, exclusive, worker_id, attempt, started_at, lease_until)
-      select p_ids[row_number() over (order by j.subject, j.id)], j.id, p_kind, j.subject, j.exclusive,
-             p_worker, j.attempts + 1, (select clock_timestamp()), now() + p_lease
-        from job j where j.id = any (picked) order by j.subject, j.id
+      select p_ids[row_number() over (order by j.subject, j.priority desc, j.run_at, j.id)], j.id, p_kind, j.subject,
+             j.exclusive, p_worker, j.attempts + 1, (select clock_timestamp()), now() + p_lease
+        from job j where j.id = any (picked) order by j.subject, j.priority desc, j.run_at, j.id
       on conflict (subject) where ended_at is null and exclusive do nothing
       returning e.id, e.job_id, e.attempt
     )
