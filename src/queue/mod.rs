@@ -25,6 +25,7 @@ mod read;
 mod reap;
 mod renew;
 mod state;
+mod subjects;
 mod terms;
 mod wake;
 mod wire;
@@ -33,8 +34,8 @@ pub use self::{
     claim::{Claim, Claimed, claim, recover},
     control::{Cancelled, Retried, cancel, limit_running, pause, resume, retry},
     crew::{Crew, Handler},
-    enqueue::{Enqueued, NewJob, enqueue, submit},
-    error::QueueError,
+    enqueue::{Dedupe, Enqueued, NewJob, enqueue, submit},
+    error::{QueueError, Refusal},
     finish::{Answer, Close, Ending, finish_many, publish},
     follow::follow,
     read::{
@@ -44,6 +45,7 @@ pub use self::{
     reap::{Leftovers, Reaped, reap},
     renew::{Renewal, Renewed, renew},
     state::{JobState, Origin},
+    subjects::register_subjects,
     terms::{LeaseTerms, Limits},
 };
 pub use crate::execution::store::{ExecutionView, earlier_executions, executions};

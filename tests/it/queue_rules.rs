@@ -5,7 +5,7 @@ use kanbu_backup::{
     execution::Outcome,
     fault::Fault,
     job::{Job, Notify, Prune, Verify, VerifyLevel},
-    queue::{Blocked, Cancelled, Retried},
+    queue::{Blocked, Cancelled, Dedupe, Retried},
 };
 
 use super::*;
@@ -77,7 +77,7 @@ async fn values_out_of_range_are_refused_at_the_door() {
             ..base.clone()
         },
         NewJob {
-            dedupe_key: Some("k".repeat(256)),
+            dedupe: Dedupe::Key("k".repeat(256)),
             ..base.clone()
         },
     ];
