@@ -151,40 +151,6 @@ async fn a_job_belongs_to_the_transaction_that_enqueues_it() {
 }
 
 #[tokio::test]
-async fn sql_callers_enqueue_what_rust_can_read() {
-    let world = World::new().await;
-    world
-        .sql(r#"select kanbu_backup.enqueue_backup('database:kanbu', '{"label": "before import", "pin": true}')"#)
-        .await;
-    let claimed = world.claim().await;
-    let job = Job::from_payload(Kind::Backup, claimed.payload).unwrap();
-    let Job::Backup(backup) = job else {
-        panic!("{job:?}")
-    };
-    assert_eq!(
-        (backup.label.as_deref(), backup.pin),
-        (Some("before import"), true)
-    );
-
-    for options in [
-        r#"{"lable": "x"}"#,
-        r#"{"pin": 1}"#,
-        r#"{"label": 1}"#,
-        "[]",
-    ] {
-        let call = format!("select kanbu_backup.enqueue_backup('database:kanbu', '{options}')");
-        let error = sqlx::query(AssertSqlSafe(call))
-            .execute(world.db.pool())
-            .await
-            .unwrap_err();
-        let code = error
-            .as_database_error()
-            .and_then(|e| e.code().map(std::borrow::Cow::into_owned));
-        assert_eq!(code.as_deref(), Some("22023"), "{options}");
-    }
-}
-
-#[tokio::test]
 async fn twenty_claims_on_one_subject_open_one_execution() {
     let world = World::new().await;
     for _ in 0..20 {
