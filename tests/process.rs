@@ -17,6 +17,8 @@ mod main_path;
 mod offline;
 #[path = "process/refusals.rs"]
 mod refusals;
+#[path = "process/roles.rs"]
+mod roles;
 #[path = "process/running.rs"]
 mod running;
 #[path = "process/stopping.rs"]

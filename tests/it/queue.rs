@@ -17,6 +17,8 @@ mod outage;
 mod payload;
 #[path = "queue_random.rs"]
 mod random;
+#[path = "queue_roles.rs"]
+mod roles;
 #[path = "queue_rules.rs"]
 mod rules;
 #[path = "queue_wake.rs"]
