@@ -23,7 +23,7 @@ async fn a_worker_needs_the_worker_s_role_and_no_more() {
     // The command line too: enqueueing, following, reading the catalog and a restore.
     world.result(&["backup", "database"]).await;
     world.result(&["backup", "source"]).await;
-    world.result(&["verify"]).await;
+    world.result(&["verify", "latest"]).await;
     let restored = format!("{}_restored", world.protected.name);
     world
         .result(&["restore", "latest", "--into", &restored])
