@@ -535,10 +535,24 @@ async fn a_restore_says_which_backup_from_where_and_into_what() {
 async fn a_job_is_there_and_workers_wake_if_and_only_if_the_transaction_commits() {
     let world = World::new().await;
     let mut hands = Hands::hire(&world.db, 2, 60);
+    let mut ear = world.db.listener().await.unwrap();
+    ear.listen("kanbu_backup_job").await.unwrap();
+    // Crews greet each other on this channel too, by their ids.
+    let mut heard = async || {
+        loop {
+            let told = timeout(PATIENCE, ear.recv())
+                .await
+                .expect("a wake-up")
+                .unwrap();
+            if let Ok(kind) = told.payload().parse::<Kind>() {
+                return kind;
+            }
+        }
+    };
     let mut caller = world.database.as_ref().unwrap().session().await;
     caller.run("begin").await;
     caller
-        .run("select kanbu_backup.enqueue_backup('database:rolled_back')")
+        .run("select kanbu_backup.enqueue_verify('database:rolled_back')")
         .await;
     caller.run("rollback").await;
 
@@ -550,10 +564,16 @@ async fn a_job_is_there_and_workers_wake_if_and_only_if_the_transaction_commits(
     world.backup("database:later").await;
     let act = hands.next().await;
     assert_eq!(act.job.subject().to_string(), "database:later");
+    assert_eq!(
+        heard().await,
+        Kind::Backup,
+        "of the Verify nothing is heard"
+    );
     assert_eq!(world.jobs().await, 1);
     act.succeeds();
 
     caller.run("commit").await;
+    assert_eq!(heard().await, Kind::Backup);
     let act = hands.next().await;
     assert_eq!(act.job.subject().to_string(), "database:committed");
     act.succeeds();

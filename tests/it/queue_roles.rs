@@ -319,6 +319,9 @@ async fn nothing_of_a_caller_s_own_gets_in_between() {
          create operator {schema}.~ (leftarg = text, rightarg = text, function = {schema}.yes);
          create function {schema}.now() returns timestamptz language sql as $$select '-infinity'::timestamptz$$;
          create function {schema}.refuse(text, text) returns void language sql as '';
+         create function {schema}.check_request(text, jsonb, text[]) returns void language sql as '';
+         create function {schema}.payload_flaw(text, jsonb) returns text language sql as 'select null';
+         create function {schema}.request(text, jsonb, text) returns uuid language sql as 'select gen_random_uuid()';
          create function {schema}.pg_notify(text, text) returns void language sql as '';
          set search_path = pg_temp, {schema}, pg_catalog, kanbu_backup"
     );
@@ -384,34 +387,29 @@ async fn every_function_is_closed_to_the_public_and_finds_only_its_own_names() {
 
 #[tokio::test]
 async fn databases_of_one_cluster_migrate_at_the_same_time() {
-    let server = TestServer::start(&[]).await;
-    let mut databases = Vec::new();
-    for _ in 0..6 {
-        databases.push(server.database("control").await);
-    }
-    let migrations = databases.iter().map(async |database| {
+    for end in ["commit", "rollback"] {
+        let server = TestServer::start(&[]).await;
+        let database = server.database("control").await;
+        // Another database's migration has made a role and is not through yet.
+        let other = server.database("other").await;
+        let mut other = other.session().await;
+        other.run("begin; create role kanbu_backup_worker").await;
         let db = connect(&Url::parse(&database.url).unwrap()).await;
-        db.migrate().await
-    });
-    for outcome in futures::future::join_all(migrations).await {
-        outcome.unwrap();
-    }
-    let roles =
-        "select rolname::text from pg_roles where rolname like 'kanbu\\_backup\\_%' order by 1";
-    assert_eq!(
-        databases[0].texts(roles).await,
-        [
-            "kanbu_backup_api",
-            "kanbu_backup_enqueue",
-            "kanbu_backup_owner",
-            "kanbu_backup_read",
-            "kanbu_backup_worker"
-        ]
-    );
-    for database in &databases {
-        let mut app = session(&login(database, "enqueue").await).await;
-        let call = "select kanbu_backup.enqueue_backup('database:kanbu')";
-        assert_eq!(refusal(&mut app, call).await, None);
+        let (migrated, ()) = tokio::join!(db.migrate(), async {
+            eventually("the migration to wait for the role", async || {
+                let waiting =
+                    "select pid::text from pg_stat_activity where wait_event_type = 'Lock'";
+                database.texts(waiting).await.pop()
+            })
+            .await;
+            other.run(end).await;
+        });
+        migrated.unwrap();
+        let roles =
+            "select rolname::text from pg_roles where rolname like 'kanbu\\_backup\\_%' order by 1";
+        let names = ["api", "enqueue", "owner", "read", "worker"];
+        let names = names.map(|name| format!("kanbu_backup_{name}"));
+        assert_eq!(database.texts(roles).await, names, "after a {end}");
     }
 }
 
