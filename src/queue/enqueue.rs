@@ -2,11 +2,10 @@
 //! the same request) are those of the SQL function that every language calls; here its parameters get their types.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 use super::{Origin, QueueError, backoff::ANSWER_WITHIN};
 use crate::{
-    control::{ControlDb, within},
+    control::{Connection, ControlDb, within},
     id::JobId,
     job::{Job, PAYLOAD_VERSION},
 };
@@ -92,7 +91,7 @@ pub async fn submit(db: &ControlDb, new: &NewJob) -> Result<Enqueued, QueueError
 }
 
 /// Enqueues within the caller's transaction; workers hear of it at its commit.
-pub async fn enqueue(conn: &mut PgConnection, new: &NewJob) -> Result<Enqueued, QueueError> {
+pub async fn enqueue(conn: &mut Connection<'_>, new: &NewJob) -> Result<Enqueued, QueueError> {
     let dedupe_key = match &new.dedupe {
         Dedupe::Key(key) => Some(key.as_str()),
         Dedupe::Never | Dedupe::Request => None,

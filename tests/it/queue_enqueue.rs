@@ -33,7 +33,7 @@ async fn ask(conn: &mut PgConnection, call: &str) -> std::result::Result<String,
 
 impl World {
     async fn ask(&self, call: &str) -> std::result::Result<String, Said> {
-        let mut conn = self.db.pool().acquire().await.unwrap();
+        let mut conn = self.db.bare_pool().acquire().await.unwrap();
         ask(&mut conn, call).await
     }
 
@@ -97,160 +97,164 @@ fn raw(change: (&str, &str)) -> String {
     )
 }
 
+/// Calls of the functions for callers, and what is said of them.
+const BAD_CALLS: &[(&str, &str)] = &[
+    ("enqueue_backup(null)", "is not a subject"),
+    ("enqueue_backup('')", "is not a subject"),
+    ("enqueue_backup('kanbu')", "is not a subject"),
+    ("enqueue_backup('table:kanbu')", "is not a subject"),
+    ("enqueue_backup('database:')", "is not a subject"),
+    ("enqueue_backup('database:a#prune')", "is not a subject"),
+    (r"enqueue_backup(E'database:a\nb')", "is not a subject"),
+    (r"enqueue_backup(E'database:a\u0085b')", "is not a subject"),
+    (
+        "enqueue_backup('database:' || repeat('x', 1009))",
+        "is not a subject",
+    ),
+    (
+        "enqueue_backup('database:x', null)",
+        "the options are not a JSON object",
+    ),
+    (
+        "enqueue_backup('database:x', '[]')",
+        "the options are not a JSON object",
+    ),
+    (
+        "enqueue_backup('database:x', '\"pin\"')",
+        "the options are not a JSON object",
+    ),
+    (
+        r#"enqueue_backup('database:x', '{"lable": "x"}')"#,
+        "unknown option: lable",
+    ),
+    (
+        r#"enqueue_backup('database:x', '{"subject": "database:y"}')"#,
+        "unknown option: subject",
+    ),
+    (
+        r#"enqueue_backup('database:x', '{"label": 1}')"#,
+        "label is not a text",
+    ),
+    (
+        r#"enqueue_backup('database:x', '{"pin": 1}')"#,
+        "pin is not true or false",
+    ),
+    (
+        r#"enqueue_backup('database:x', '{"pin": null}')"#,
+        "pin is not true or false",
+    ),
+    (
+        "enqueue_backup('database:x', jsonb_build_object('label', repeat('x', 65536)))",
+        "the payload has",
+    ),
+    ("enqueue_backup('database:x', '{}', '')", "1 to 255 bytes"),
+    (
+        "enqueue_backup('database:x', '{}', repeat('x', 256))",
+        "1 to 255 bytes",
+    ),
+    (
+        r#"enqueue_verify('database:x', '{"level": "deep"}')"#,
+        "level is not quick or checked",
+    ),
+    (
+        r#"enqueue_verify('database:x', '{"level": null}')"#,
+        "level is not quick or checked",
+    ),
+    (
+        r#"enqueue_verify('database:x', '{"backup": 7}')"#,
+        "neither an id nor latest",
+    ),
+    (
+        r#"enqueue_verify('database:x', '{"backup": "latest"}')"#,
+        "has no backup latest",
+    ),
+    ("enqueue_verify(null)", "is not a subject"),
+    (
+        "enqueue_prune('database:x', '{\"keep\": 1}')",
+        "unknown option: keep",
+    ),
+    ("enqueue_restore('database:x')", "neither an id nor latest"),
+    (
+        r#"enqueue_restore('database:x', '{"backup": "7f3a", "into": "y"}')"#,
+        "neither an id nor latest",
+    ),
+    (
+        r#"enqueue_restore('database:x', '{"backup": "01890a5d-ac96-774b-bcce-b302099a8057", "into": "y"}')"#,
+        "has no backup 01890a5d-ac96-774b-bcce-b302099a8057",
+    ),
+];
+
+/// Arguments of the entry itself, and what is said of them.
+const BAD_ARGUMENTS: &[(&str, &str, &str)] = &[
+    ("p_kind", "'snapshot'", "there is no job kind 'snapshot'"),
+    ("p_kind", "null", "there is no job kind NULL"),
+    ("p_id", "null", "are never null"),
+    ("p_origin", "null", "are never null"),
+    ("p_origin", "'web'", "there is no origin 'web'"),
+    ("p_payload", "null", "the payload is not a JSON object"),
+    ("p_payload", "'[]'", "the payload is not a JSON object"),
+    ("p_payload", "'{}'", "backup lacks subject"),
+    (
+        "p_payload",
+        r#"'{"subject": "database:other"}'"#,
+        "is not the subject of this payload",
+    ),
+    ("p_payload_version", "2", "there is no payload of version 2"),
+    (
+        "p_payload_version",
+        "null",
+        "there is no payload of version null",
+    ),
+    ("p_subject", "null", "NULL is not the subject"),
+    (
+        "p_priority",
+        "(-1)::smallint",
+        "priority -1 is not within 0 and 1000",
+    ),
+    (
+        "p_priority",
+        "1001::smallint",
+        "priority 1001 is not within 0 and 1000",
+    ),
+    ("p_priority", "null", "are never null"),
+    ("p_unless_open", "null", "are never null"),
+    (
+        "p_run_at",
+        "now() - interval '25 hours'",
+        "is not within the last 24 hours",
+    ),
+    (
+        "p_run_at",
+        "now() + interval '401 days'",
+        "and the next 400 days",
+    ),
+    ("p_run_at", "'infinity'", "run_at infinity is not"),
+    ("p_run_at", "'-infinity'", "run_at -infinity is not"),
+    ("p_run_at", "to_timestamp(1768732200000)", "is not within"),
+    (
+        "p_max_attempts",
+        "0::smallint",
+        "max_attempts 0 is not within",
+    ),
+    (
+        "p_max_attempts",
+        "1001::smallint",
+        "max_attempts 1001 is not within",
+    ),
+    ("p_dedupe_key", "''", "1 to 255 bytes"),
+    ("p_dedupe_key", "repeat('x', 256)", "1 to 255 bytes"),
+    ("p_request_key", "''", "1 to 255 bytes"),
+];
+
 #[tokio::test]
 async fn bad_input_is_told_with_a_hint_and_nothing_is_inserted() {
     let world = World::new().await;
     world.asked(&raw(("p_priority", "1000::smallint"))).await;
-    let of_callers = [
-        ("enqueue_backup(null)", "is not a subject"),
-        ("enqueue_backup('')", "is not a subject"),
-        ("enqueue_backup('kanbu')", "is not a subject"),
-        ("enqueue_backup('table:kanbu')", "is not a subject"),
-        ("enqueue_backup('database:')", "is not a subject"),
-        ("enqueue_backup('database:a#prune')", "is not a subject"),
-        (r"enqueue_backup(E'database:a\nb')", "is not a subject"),
-        (r"enqueue_backup(E'database:a\u0085b')", "is not a subject"),
-        (
-            "enqueue_backup('database:' || repeat('x', 1009))",
-            "is not a subject",
-        ),
-        (
-            "enqueue_backup('database:x', null)",
-            "the options are not a JSON object",
-        ),
-        (
-            "enqueue_backup('database:x', '[]')",
-            "the options are not a JSON object",
-        ),
-        (
-            "enqueue_backup('database:x', '\"pin\"')",
-            "the options are not a JSON object",
-        ),
-        (
-            r#"enqueue_backup('database:x', '{"lable": "x"}')"#,
-            "unknown option: lable",
-        ),
-        (
-            r#"enqueue_backup('database:x', '{"subject": "database:y"}')"#,
-            "unknown option: subject",
-        ),
-        (
-            r#"enqueue_backup('database:x', '{"label": 1}')"#,
-            "label is not a text",
-        ),
-        (
-            r#"enqueue_backup('database:x', '{"pin": 1}')"#,
-            "pin is not true or false",
-        ),
-        (
-            r#"enqueue_backup('database:x', '{"pin": null}')"#,
-            "pin is not true or false",
-        ),
-        (
-            "enqueue_backup('database:x', jsonb_build_object('label', repeat('x', 65536)))",
-            "the payload has",
-        ),
-        ("enqueue_backup('database:x', '{}', '')", "1 to 255 bytes"),
-        (
-            "enqueue_backup('database:x', '{}', repeat('x', 256))",
-            "1 to 255 bytes",
-        ),
-        (
-            r#"enqueue_verify('database:x', '{"level": "deep"}')"#,
-            "level is not quick or checked",
-        ),
-        (
-            r#"enqueue_verify('database:x', '{"level": null}')"#,
-            "level is not quick or checked",
-        ),
-        (
-            r#"enqueue_verify('database:x', '{"backup": 7}')"#,
-            "neither an id nor latest",
-        ),
-        (
-            r#"enqueue_verify('database:x', '{"backup": "latest"}')"#,
-            "has no backup latest",
-        ),
-        ("enqueue_verify(null)", "is not a subject"),
-        (
-            "enqueue_prune('database:x', '{\"keep\": 1}')",
-            "unknown option: keep",
-        ),
-        ("enqueue_restore('database:x')", "neither an id nor latest"),
-        (
-            r#"enqueue_restore('database:x', '{"backup": "7f3a", "into": "y"}')"#,
-            "neither an id nor latest",
-        ),
-        (
-            r#"enqueue_restore('database:x', '{"backup": "01890a5d-ac96-774b-bcce-b302099a8057", "into": "y"}')"#,
-            "has no backup 01890a5d-ac96-774b-bcce-b302099a8057",
-        ),
-    ];
-    let of_the_entry = [
-        ("p_kind", "'snapshot'", "there is no job kind 'snapshot'"),
-        ("p_kind", "null", "there is no job kind NULL"),
-        ("p_id", "null", "are never null"),
-        ("p_origin", "null", "are never null"),
-        ("p_origin", "'web'", "there is no origin 'web'"),
-        ("p_payload", "null", "the payload is not a JSON object"),
-        ("p_payload", "'[]'", "the payload is not a JSON object"),
-        ("p_payload", "'{}'", "backup lacks subject"),
-        (
-            "p_payload",
-            r#"'{"subject": "database:other"}'"#,
-            "is not the subject of this payload",
-        ),
-        ("p_payload_version", "2", "there is no payload of version 2"),
-        (
-            "p_payload_version",
-            "null",
-            "there is no payload of version null",
-        ),
-        ("p_subject", "null", "NULL is not the subject"),
-        (
-            "p_priority",
-            "(-1)::smallint",
-            "priority -1 is not within 0 and 1000",
-        ),
-        (
-            "p_priority",
-            "1001::smallint",
-            "priority 1001 is not within 0 and 1000",
-        ),
-        ("p_priority", "null", "are never null"),
-        ("p_unless_open", "null", "are never null"),
-        (
-            "p_run_at",
-            "now() - interval '25 hours'",
-            "is not within the last 24 hours",
-        ),
-        (
-            "p_run_at",
-            "now() + interval '401 days'",
-            "and the next 400 days",
-        ),
-        ("p_run_at", "'infinity'", "run_at infinity is not"),
-        ("p_run_at", "'-infinity'", "run_at -infinity is not"),
-        ("p_run_at", "to_timestamp(1768732200000)", "is not within"),
-        (
-            "p_max_attempts",
-            "0::smallint",
-            "max_attempts 0 is not within",
-        ),
-        (
-            "p_max_attempts",
-            "1001::smallint",
-            "max_attempts 1001 is not within",
-        ),
-        ("p_dedupe_key", "''", "1 to 255 bytes"),
-        ("p_dedupe_key", "repeat('x', 256)", "1 to 255 bytes"),
-        ("p_request_key", "''", "1 to 255 bytes"),
-    ];
-    let calls = of_callers
+    let calls = BAD_CALLS
         .iter()
         .map(|(call, about)| (format!("select kanbu_backup.{call}"), *about))
         .chain(
-            of_the_entry
+            BAD_ARGUMENTS
                 .iter()
                 .map(|(name, value, about)| (raw((name, value)), *about)),
         );
@@ -484,6 +488,15 @@ async fn a_restore_says_which_backup_from_where_and_into_what() {
             "{restore:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_restore_that_can_not_be_meant_is_refused() {
+    let world = World::new().await;
+    let old = world.possesses("source:app", "near").await;
+    world.possesses("source:app", "far").await;
+    let call =
+        |options: &str| format!("select kanbu_backup.enqueue_restore('source:app', '{options}')");
     let by_id = |rest: &str| format!(r#"{{"backup": "{old}", {rest}}}"#);
     for (options, about) in [
         (by_id(r#""into": "relative""#), "is not an absolute path"),

@@ -4,9 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kanbu_backup::queue::{Answer, Cancelled, Close, Ending, Renewal, Retried};
+use kanbu_backup::{
+    control::Connection,
+    queue::{Answer, Cancelled, Close, Ending, Renewal, Retried},
+};
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
-use sqlx::{PgTransaction, Row};
+use sqlx::Row;
 
 use super::*;
 
@@ -376,7 +379,7 @@ impl Model {
 
 /// A transaction that stays open, with what becomes visible at its commit.
 struct Hand {
-    transaction: PgTransaction<'static>,
+    transaction: Connection<'static>,
     /// A transaction's clock stands still: all its jobs are due from its start.
     began: u32,
     jobs: Vec<(JobId, Order)>,
@@ -469,8 +472,14 @@ impl Pair {
 
     async fn begin(&mut self, hand: u8, order: &Order) {
         if !self.hands.contains_key(&hand) {
+            let mut transaction = self.world.db.pool().begin().await.unwrap();
+            // It may stay open for as long as a script takes.
+            sqlx::raw_sql("set local idle_in_transaction_session_timeout = 0")
+                .execute(&mut transaction)
+                .await
+                .unwrap();
             let begun = Hand {
-                transaction: self.world.db.pool().begin().await.unwrap(),
+                transaction,
                 began: self.model.now,
                 jobs: Vec::new(),
             };
@@ -636,7 +645,7 @@ impl Pair {
         let rows = sqlx::query(
             "select id, state, attempts, max_attempts, run_at <= now() from kanbu_backup.job order by id",
         )
-        .fetch_all(self.world.db.pool())
+        .fetch_all(self.world.db.bare_pool())
         .await
         .unwrap();
         let rows: Vec<_> = rows
@@ -661,7 +670,7 @@ impl Pair {
 
         let rows =
             sqlx::query("select id, job_id from kanbu_backup.execution where ended_at is null")
-                .fetch_all(self.world.db.pool())
+                .fetch_all(self.world.db.bare_pool())
                 .await
                 .unwrap();
         let rows: BTreeSet<_> = rows

@@ -204,7 +204,7 @@ async fn flaws(world: &World, payloads: &[(Kind, Value)]) -> Vec<Option<String>>
     )
     .bind(kinds)
     .bind(values)
-    .fetch_all(world.db.pool())
+    .fetch_all(world.db.bare_pool())
     .await
     .unwrap()
 }
@@ -228,7 +228,7 @@ async fn the_database_takes_every_payload_that_rust_makes_and_sees_the_same_subj
     )
     .bind(kinds)
     .bind(values)
-    .fetch_all(world.db.pool())
+    .fetch_all(world.db.bare_pool())
     .await
     .unwrap();
     for (job, subject) in jobs.iter().zip(subjects) {
