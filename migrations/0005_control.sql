@@ -37,8 +37,7 @@ declare
   dead job;
 begin
   if p_budget is null or p_budget not between 1 and 1000 then
-    raise exception 'a budget of % attempts is not within 1 and 1000', quote_nullable(p_budget)
-      using errcode = '22023';
+    perform refuse(format('a budget of %L attempts is not within 1 and 1000', p_budget), 'one more is usual');
   end if;
   select * into dead from job j where j.id = p_job for no key update;
   if not found or dead.state <> 'dead' then
@@ -83,13 +82,11 @@ create function kanbu_backup.refuse_unless_pausable(p_kind text, p_subject text)
 language plpgsql set search_path = kanbu_backup, pg_temp as $$
 begin
   if p_kind is null or p_kind <> '*' and not exists (select from kind_rule k where k.kind = p_kind) then
-    raise exception 'there is no job kind %', quote_nullable(p_kind)
-      using errcode = '22023', hint = 'backup, restore, prune, verify and notify are the kinds of job; * is any';
+    perform refuse(format('there is no job kind %L', p_kind),
+                   'backup, restore, prune, verify and notify are the kinds of job; * is any');
   end if;
-  if p_subject is null or p_subject <> '*'
-     and p_subject !~ '^(database|source|cluster|directory):[^#[:cntrl:]]+(#(prune|verify))?$' then
-    raise exception '% is not a subject', quote_nullable(p_subject)
-      using errcode = '22023', hint = 'write scope:name, for instance database:kanbu; * is any';
+  if p_subject is null or p_subject <> '*' and not is_subject(p_subject) then
+    perform refuse(format('%L is not a subject', p_subject), 'write scope:name, for instance database:kanbu; * is any');
   end if;
 end
 $$;
@@ -104,8 +101,7 @@ language plpgsql security definer set search_path = kanbu_backup, pg_temp as $$
 begin
   perform refuse_unless_pausable(p_kind, p_subject);
   if p_until <= now() then
-    raise exception 'a pause until % would be over already', p_until
-      using errcode = '22023', hint = 'name a time that is still to come, or none';
+    perform refuse(format('a pause until %s would be over already', p_until), 'name a time that is still to come, or none');
   end if;
   insert into queue_control as c (kind, subject, paused_at, paused_until, reason, paused_by)
   values (p_kind, p_subject, now(), p_until, p_reason, coalesce(p_by, session_user))
@@ -139,8 +135,8 @@ language plpgsql security definer set search_path = kanbu_backup, pg_temp as $$
 begin
   perform refuse_unless_pausable(p_kind, '*');
   if p_kind = '*' or p_max < 1 then
-    raise exception 'a limit is a number of at least 1 for one kind, not % for %', p_max, quote_literal(p_kind)
-      using errcode = '22023', hint = 'a pause lets none run';
+    perform refuse(format('a limit is a number of at least 1 for one kind, not %s for %L', p_max, p_kind),
+                   'a pause lets none run');
   end if;
   insert into queue_control as c (kind, max_running) values (p_kind, p_max)
   on conflict (kind, subject) do update set max_running = p_max;
