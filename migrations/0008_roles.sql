@@ -53,13 +53,15 @@ select g.role, privilege, object
     -- What destroys nothing.
     ('enqueue', '{execute}', '{enqueue_backup, enqueue_verify, job_status, api_version}'),
     ('api',     '{execute}', '{enqueue_backup, enqueue_verify, enqueue_restore, enqueue_prune, job_status, api_version}'),
-    ('api',     '{execute}', '{cancel, retry, pause, resume, limit_running}'),
-    ('api',     '{select}',  '{job_overview, execution_overview, waiting, running, dead_letter, invariant_violation}'),
-    ('read',    '{select}',  '{job_overview, execution_overview, waiting, running, dead_letter, invariant_violation}'),
+    ('api',     '{execute}', '{cancel, retry, run_now, pause, resume, limit_running, drain}'),
+    ('api',     '{select}',  '{job_overview, execution_overview, waiting, running, dead_letter, worker_state}'),
+    ('api',     '{select}',  '{invariant_violation}'),
+    ('read',    '{select}',  '{job_overview, execution_overview, waiting, running, dead_letter, worker_state}'),
+    ('read',    '{select}',  '{invariant_violation}'),
     -- A worker writes jobs and executions through functions alone, and the rest itself.
     ('worker',  '{execute}', '{enqueue, claim, recover, renew, finish, reap, job_status, api_version}'),
     ('worker',  '{select}',  '{job, execution, migration, job_overview, execution_overview, waiting, running}'),
-    ('worker',  '{select}',  '{dead_letter, invariant_violation, queue_control, kind_rule}'),
+    ('worker',  '{select}',  '{dead_letter, worker_state, invariant_violation, queue_control, kind_rule}'),
     ('worker',  '{select, insert, update}',         '{artifact, artifact_copy, keyring, subject}'),
     ('worker',  '{select, insert, update, delete}', '{worker}')
   ) as g (role, privileges, objects),

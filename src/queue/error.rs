@@ -39,6 +39,10 @@ pub enum QueueError {
     Undecodable { column: &'static str, value: String },
     #[error("job {job} is {state} and can't be retried")]
     NotDead { job: JobId, state: String },
+    #[error("job {job} is {state} and waits for no time")]
+    NotQueued { job: JobId, state: String },
+    #[error("the control database has no queue yet")]
+    NotPrepared,
     #[error("the lane for {0} jobs broke off")]
     LaneEnded(&'static str),
 }
@@ -55,6 +59,11 @@ impl fmt::Display for Refusal {
         f.write_str(&self.message)
     }
 }
+
+/// What PostgreSQL calls it when a schema that no migration has touched is asked.
+const UNDEFINED_TABLE: &str = "42P01";
+const UNDEFINED_FUNCTION: &str = "42883";
+const UNDEFINED_SCHEMA: &str = "3F000";
 
 impl From<sqlx::Error> for QueueError {
     /// The functions of the schema speak in SQLSTATEs; here they become words.
@@ -76,6 +85,7 @@ impl From<sqlx::Error> for QueueError {
                 hint: refusal.hint().map(str::to_owned),
             }),
             "42501" => Self::NotAllowed(message),
+            UNDEFINED_TABLE | UNDEFINED_FUNCTION | UNDEFINED_SCHEMA => Self::NotPrepared,
             _ => Self::Database(error),
         }
     }
@@ -159,7 +169,9 @@ impl Classified for QueueError {
             | Self::NotFound(_)
             | Self::Ambiguous { .. }
             | Self::Undecodable { .. }
-            | Self::NotDead { .. } => Fault::Permanent,
+            | Self::NotDead { .. }
+            | Self::NotQueued { .. }
+            | Self::NotPrepared => Fault::Permanent,
         }
     }
 
@@ -177,6 +189,8 @@ impl Classified for QueueError {
             Self::Ambiguous { .. } => "queue.ambiguous",
             Self::Undecodable { .. } => "queue.undecodable",
             Self::NotDead { .. } => "queue.not_dead",
+            Self::NotQueued { .. } => "queue.not_queued",
+            Self::NotPrepared => "queue.not_prepared",
             Self::LaneEnded(_) => "queue.lane_ended",
         }
     }
@@ -198,6 +212,10 @@ impl Classified for QueueError {
             Self::Ambiguous { .. } => "give more of the id's last digits",
             Self::Undecodable { .. } => "the row was written by a newer version, or by hand",
             Self::NotDead { .. } => "only dead jobs are retried by hand; enqueue a new one instead",
+            Self::NotQueued { .. } => "only a queued job can be made due",
+            Self::NotPrepared => {
+                "run `kanbu-backup migrate db`, or start a worker, which does the same"
+            }
             Self::LaneEnded(_) => return None,
         };
         Some(Cow::Borrowed(hint))
