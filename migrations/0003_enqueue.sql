@@ -149,10 +149,11 @@ create function kanbu_backup.enqueue(
 ) returns table (job_id uuid, is_new boolean)
 language plpgsql security definer set search_path = kanbu_backup, pg_temp as $$
 declare
-  rule   kind_rule;
-  flaw   text;
-  digest bytea;
-  known  bytea;
+  rule        kind_rule;
+  flaw        text;
+  digest      bytea;
+  known       bytea;
+  is_repeated boolean := false;
 begin
   select * into rule from kind_rule k where k.kind = p_kind;
   if not found then
@@ -196,17 +197,17 @@ begin
     perform refuse('a key must have 1 to 255 bytes', 'leave it out if there is none');
   end if;
 
-  digest := case when p_request_key is not null then
-    sha256(convert_to(concat_ws(chr(31), p_kind, p_subject, p_payload_version, p_payload), 'UTF8')) end;
-  if not exists (select from job j where j.request_key = p_request_key) then
-    if not rule.accepted then
-      raise exception using
-        errcode = '0A000', message = p_kind || ' jobs are not accepted yet',
-        hint = 'no worker of this release can do them', table = 'kind_rule';
-    end if;
-    if p_origin in ('api', 'operator') and p_kind in ('backup', 'prune', 'verify') then
-      perform require_known(p_payload ->> 'subject');
-    end if;
+  if p_request_key is not null then
+    digest := sha256(convert_to(concat_ws(chr(31), p_kind, p_subject, p_payload_version, p_payload), 'UTF8'));
+    is_repeated := exists (select from job j where j.request_key = p_request_key);
+  end if;
+  if not is_repeated and not rule.accepted then
+    raise exception using
+      errcode = '0A000', message = p_kind || ' jobs are not accepted yet',
+      hint = 'no worker of this release can do them', table = 'kind_rule';
+  end if;
+  if not is_repeated and p_origin in ('api', 'operator') and p_kind in ('backup', 'prune', 'verify') then
+    perform require_known(p_payload ->> 'subject');
   end if;
   if p_unless_open then
     p_dedupe_key := coalesce(p_dedupe_key, request_dedupe_key(p_kind, p_payload));

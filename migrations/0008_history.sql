@@ -57,3 +57,10 @@ begin
   return thinned;
 end
 $$;
+<<<<<<< HEAD:migrations/0008_history.sql
+=======
+
+insert into kanbu_backup.role_right (role, privilege, object) values ('worker', 'execute', 'thin_history');
+
+do $$ begin perform kanbu_backup.grant_roles(); end $$;
+>>>>>>> sql:migrations/0009_history.sql

@@ -47,11 +47,6 @@ pub enum QueueError {
     LaneEnded(&'static str),
 }
 
-/// What PostgreSQL calls it when a schema that no migration has touched is asked.
-const UNDEFINED_TABLE: &str = "42P01";
-const UNDEFINED_FUNCTION: &str = "42883";
-const UNDEFINED_SCHEMA: &str = "3F000";
-
 /// What the schema said of bad input, and what it advises.
 #[derive(Debug)]
 pub struct Refusal {
@@ -64,6 +59,11 @@ impl fmt::Display for Refusal {
         f.write_str(&self.message)
     }
 }
+
+/// What PostgreSQL calls it when a schema that no migration has touched is asked.
+const UNDEFINED_TABLE: &str = "42P01";
+const UNDEFINED_FUNCTION: &str = "42883";
+const UNDEFINED_SCHEMA: &str = "3F000";
 
 impl From<sqlx::Error> for QueueError {
     /// The functions of the schema speak in SQLSTATEs; here they become words.

@@ -191,6 +191,7 @@ async fn the_api_controls_the_queue_and_can_not_work_in_it() {
     let may = [
         "api_version",
         "cancel",
+        "drain",
         "enqueue_backup",
         "enqueue_prune",
         "enqueue_restore",
@@ -200,6 +201,7 @@ async fn the_api_controls_the_queue_and_can_not_work_in_it() {
         "pause",
         "resume",
         "retry",
+        "run_now",
     ];
     assert!(callable.is_superset(&set(&may)), "{callable:?}");
     for work in [
@@ -212,6 +214,7 @@ async fn the_api_controls_the_queue_and_can_not_work_in_it() {
         "renew",
         "request",
         "settle",
+        "thin_history",
     ] {
         assert!(!callable.contains(work), "{work}");
     }
