@@ -104,11 +104,11 @@ begin
     -- A new statement, hence it sees the jobs as they were locked.
     return query
     with opened as (
-      -- By subject: two batches can't deadlock on the unique index.
+      -- By subject: two batches can't deadlock on the unique index. Of several for one subject the first in line wins.
       insert into execution as e (id, job_id, kind, subject, exclusive, worker_id, attempt, started_at, lease_until)
-      select p_ids[row_number() over (order by j.subject, j.id)], j.id, p_kind, j.subject, j.exclusive,
-             p_worker, j.attempts + 1, (select clock_timestamp()), now() + p_lease
-        from job j where j.id = any (picked) order by j.subject, j.id
+      select p_ids[row_number() over (order by j.subject, j.priority desc, j.run_at, j.id)], j.id, p_kind, j.subject,
+             j.exclusive, p_worker, j.attempts + 1, (select clock_timestamp()), now() + p_lease
+        from job j where j.id = any (picked) order by j.subject, j.priority desc, j.run_at, j.id
       on conflict (subject) where ended_at is null and exclusive do nothing
       returning e.id, e.job_id, e.attempt
     )
@@ -263,7 +263,8 @@ begin
            bytes_in = a.bytes_in, bytes_out = a.bytes_out, artifact_id = a.artifact_id
       from asked a join held h on h.id = a.id
      -- The fence. It asks the row as it was locked.
-     where e.id = any (array(select a.id from asked a)) and e.id = a.id and h.ended_at is null and h.lease_until > clock_timestamp()
+     where e.id = any (array(select a.id from asked a)) and e.id = a.id
+       and h.ended_at is null and h.lease_until > clock_timestamp()
     returning e.id
   )
   select coalesce(array_agg(n.id), '{}') into closed from ended n;
