@@ -263,7 +263,8 @@ begin
            bytes_in = a.bytes_in, bytes_out = a.bytes_out, artifact_id = a.artifact_id
       from asked a join held h on h.id = a.id
      -- The fence. It asks the row as it was locked.
-     where e.id = any (array(select a.id from asked a)) and e.id = a.id and h.ended_at is null and h.lease_until > clock_timestamp()
+     where e.id = any (array(select a.id from asked a)) and e.id = a.id
+       and h.ended_at is null and h.lease_until > clock_timestamp()
     returning e.id
   )
   select coalesce(array_agg(n.id), '{}') into closed from ended n;

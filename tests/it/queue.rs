@@ -1,6 +1,8 @@
 //! The queue on a real server. Tests wait for rows and signals; where only time matters, leases are moved back in SQL.
 //! Every world is asked for broken invariants when it ends.
 
+#[path = "queue_claims.rs"]
+mod claims;
 #[path = "queue_classes.rs"]
 mod classes;
 #[path = "queue_clients.rs"]
