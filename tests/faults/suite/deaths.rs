@@ -22,7 +22,7 @@ async fn in_hand(world: &World, script: &str, terms: &Terms) -> Vec<crate::worke
         let order = Order::new(format!("database:db{run}"), script).executions(2);
         workers.push(world.hire(terms));
         let job = world.order(order).await;
-        world.until_begun(job, 1).await;
+        world.until_touched(job, 1).await;
     }
     workers
 }
@@ -51,13 +51,13 @@ async fn a_restart_under_the_same_name_takes_over_only_when_the_lease_is_over() 
     let world = World::new().await;
     let terms = Terms::lease(LEASE);
     let doomed = in_hand(&world, "effect", &terms).await;
-    world.open_gate("go");
     let mut heirs = Vec::new();
     for worker in doomed {
         let name = worker.name.clone();
         world.kill(worker).await;
         heirs.push(world.hire_as(&name, &terms));
     }
+    world.open_gate("go");
     let early = "select count(*) from kanbu_backup.execution e join kanbu_backup.execution n
         on n.job_id = e.job_id and n.fence > e.fence and n.started_at < e.lease_until";
     world.until_all_ended(PATIENCE).await;
@@ -80,7 +80,7 @@ async fn a_worker_told_to_go_keeps_its_lease_until_its_long_job_is_done() {
         let order = Order::new(format!("database:db{run}"), "effect sleep:9000").executions(1);
         going.push(world.hire(&terms));
         let job = world.order(order).await;
-        world.until_begun(job, 1).await;
+        world.until_touched(job, 1).await;
     }
     // It would take over if a lease ran out.
     let rival = world.hire(&terms.clone().slots(3));

@@ -21,7 +21,7 @@ async fn sleepers(number: u32, name: &str, script: &str, done: bool) {
         sleepers.push(world.hire(&terms));
         let order = Order::new(format!("database:db{run}"), script).executions(2);
         let job = world.order(order).await;
-        world.until_begun(job, 1).await;
+        world.until_touched(job, 1).await;
         jobs.push(job);
     }
     for sleeper in &mut sleepers {
@@ -34,6 +34,8 @@ async fn sleepers(number: u32, name: &str, script: &str, done: bool) {
             world.until_state(*job, "succeeded").await;
         }
     }
+    // Asleep, they can't see it; awake, it is the first thing that they see.
+    world.open_gate("late");
     for sleeper in &mut sleepers {
         sleeper.thaw();
     }
@@ -60,13 +62,13 @@ async fn sleepers(number: u32, name: &str, script: &str, done: bool) {
 /// The sleeper's handler gets to its end and claims success without asking for its lease: the fence alone refuses it.
 #[tokio::test]
 async fn a_publication_after_the_sleep_is_refused() {
-    let script = "effect stubborn:1500@1 careless@1 follow";
+    let script = "effect deaf-gate:late@1 careless@1 follow";
     sleepers(3, "SIGSTOP past the lease, late publication", script, true).await;
 }
 
 #[tokio::test]
 async fn a_sleeper_that_wakes_beside_its_successor_takes_no_further_step() {
-    let script = "effect stubborn:1500@1 effect@1 gate:go@2 follow";
+    let script = "effect deaf-gate:late@1 effect@1 gate:go@2 follow";
     sleepers(
         4,
         "SIGSTOP past the lease, successor at work",

@@ -21,44 +21,47 @@ const WORKERS: usize = 3;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A server of one scenario.
+/// A server of one scenario, behind a relay: it may come up again at another port.
 struct Server {
     directory: ScratchDirectory,
-    running: PrivateServer,
+    running: Option<PrivateServer>,
+    relay: Relay,
 }
 
 impl Server {
     async fn start() -> Self {
-        Self::start_in(ScratchDirectory::new()).await
+        let directory = ScratchDirectory::new();
+        let running = Self::run_in(&directory).await;
+        Self {
+            relay: Relay::before(running.url()).await,
+            running: Some(running),
+            directory,
+        }
     }
 
-    async fn start_in(directory: ScratchDirectory) -> Self {
+    async fn run_in(directory: &ScratchDirectory) -> PrivateServer {
         let options = ServerOptions::new(directory.server(), toolsets().await).throwaway();
-        let running = PrivateServer::start(options).await.unwrap();
-        Self { directory, running }
+        PrivateServer::start(options).await.unwrap()
     }
 
-    /// Shuts it down; its files are kept.
-    async fn stop(self) -> ScratchDirectory {
-        self.running.stop().await.unwrap();
-        self.directory
+    async fn world(&self) -> World {
+        World::at(&self.relay.url).await
     }
 
-    async fn crash(self) -> ScratchDirectory {
-        kill_process(self.running.pid(), Signal::KILL).unwrap();
-        self.running.ended().await;
-        self.directory
+    async fn stop(&mut self) {
+        self.running.take().unwrap().stop().await.unwrap();
     }
 
-    /// Starts it again where the workers look for it.
-    async fn start_again(directory: ScratchDirectory, url: &str) -> Self {
-        let server = Self::start_in(directory).await;
-        assert_eq!(
-            server.running.url(),
-            url,
-            "somebody else took the server's port"
-        );
-        server
+    async fn crash(&mut self) {
+        let server = self.running.take().unwrap();
+        kill_process(server.pid(), Signal::KILL).unwrap();
+        server.ended().await;
+    }
+
+    async fn start_again(&mut self) {
+        let server = Self::run_in(&self.directory).await;
+        self.relay.lead_to(server.url());
+        self.running = Some(server);
     }
 }
 
@@ -69,7 +72,7 @@ async fn at_work(world: &World, terms: &Terms, executions: i64) -> Vec<Process> 
         workers.push(world.hire(terms));
         let order = Order::new(format!("database:db{run}"), "effect gate:go follow");
         let job = world.order(order.executions(executions)).await;
-        world.until_begun(job, 1).await;
+        world.until_touched(job, 1).await;
     }
     workers
 }
@@ -80,12 +83,13 @@ fn seconds_since(moment: DateTime<Utc>) -> f64 {
 
 #[tokio::test]
 async fn jobs_survive_restarts_of_the_server() {
-    let server = Server::start().await;
-    let url = server.running.url().to_owned();
-    let world = World::at(&url).await;
+    let mut server = Server::start().await;
+    let world = server.world().await;
     let mut workers = at_work(&world, &Terms::lease(30), 1).await;
-    let server = Server::start_again(server.stop().await, &url).await;
-    let server = Server::start_again(server.crash().await, &url).await;
+    server.stop().await;
+    server.start_again().await;
+    server.crash().await;
+    server.start_again().await;
     world.open_gate("go");
     // Restarts also while claims, ends and follow-ups are under way.
     for run in 0..WORKERS * 4 {
@@ -96,8 +100,10 @@ async fn jobs_survive_restarts_of_the_server() {
             )
             .await;
     }
-    let server = Server::start_again(server.crash().await, &url).await;
-    let server = Server::start_again(server.stop().await, &url).await;
+    server.crash().await;
+    server.start_again().await;
+    server.stop().await;
+    server.start_again().await;
     workers.push(world.hire(&Terms::lease(30)));
     let scenario = Scenario {
         number: 7,
@@ -106,21 +112,19 @@ async fn jobs_survive_restarts_of_the_server() {
         patience: PATIENCE,
     };
     world.conclude(scenario, workers).await;
-    drop(server);
 }
 
 #[tokio::test]
 async fn a_server_away_for_less_than_three_quarters_of_a_lease_costs_nothing() {
     let lease = 24;
-    let server = Server::start().await;
-    let url = server.running.url().to_owned();
-    let world = World::at(&url).await;
+    let mut server = Server::start().await;
+    let world = server.world().await;
     let workers = at_work(&world, &Terms::lease(lease), 1).await;
     let since = true_now();
-    let files = server.stop().await;
+    server.stop().await;
     // Starting takes a while too.
     for_a_time(Duration::from_secs(13)).await;
-    let server = Server::start_again(files, &url).await;
+    server.start_again().await;
     let away = seconds_since(since);
     assert!(
         away < 18.0,
@@ -134,7 +138,6 @@ async fn a_server_away_for_less_than_three_quarters_of_a_lease_costs_nothing() {
         patience: PATIENCE,
     };
     world.conclude(scenario, workers).await;
-    drop(server);
 }
 
 /// The relay keeps time better than a server that must start: 2/3 of a lease, cut off or without a sign.
@@ -168,13 +171,12 @@ async fn a_database_that_hangs_for_two_thirds_of_a_lease_costs_nothing() {
 #[tokio::test]
 async fn a_server_away_for_longer_than_the_lease_finds_its_workers_stopped_and_the_jobs_are_redone()
 {
-    let server = Server::start().await;
-    let url = server.running.url().to_owned();
-    let world = World::at(&url).await;
+    let mut server = Server::start().await;
+    let world = server.world().await;
     let workers = at_work(&world, &Terms::lease(5), 2).await;
-    let files = server.stop().await;
+    server.stop().await;
     for_a_time(Duration::from_secs(7)).await;
-    let server = Server::start_again(files, &url).await;
+    server.start_again().await;
     world.open_gate("go");
     let scenario = Scenario {
         number: 11,
@@ -183,7 +185,6 @@ async fn a_server_away_for_longer_than_the_lease_finds_its_workers_stopped_and_t
         patience: PATIENCE,
     };
     world.conclude(scenario, workers).await;
-    drop(server);
 }
 
 /// Being told to stop isn't enough for a handler that doesn't listen: it must be aborted before its lease is over.
@@ -195,7 +196,7 @@ async fn a_deaf_handler_is_stopped_before_its_lease_is_over() {
     let cut_off = world.hire(&terms.clone().through(&relay.url));
     let order = Order::new("database:deaf", "effect deaf-gate:never@1").executions(2);
     let job = world.order(order).await;
-    world.until_begun(job, 1).await;
+    world.until_touched(job, 1).await;
     relay.set(Way::Cut);
     let heir = world.hire(&terms);
     world.until_state(job, "succeeded").await;

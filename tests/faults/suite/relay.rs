@@ -10,7 +10,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
 };
 
@@ -57,7 +57,7 @@ struct Shared {
     way: watch::Sender<Way>,
     trap: Mutex<Option<Trap>>,
     sprung: watch::Sender<usize>,
-    port: u16,
+    port: AtomicU16,
 }
 
 pub(crate) struct Relay {
@@ -74,7 +74,7 @@ impl Relay {
             way: watch::Sender::new(Way::Open),
             trap: Mutex::default(),
             sprung: watch::Sender::new(0),
-            port: url.port().unwrap(),
+            port: AtomicU16::new(port_of(database)),
         });
         let port = listener.local_addr().unwrap().port();
         url.set_port(Some(port)).unwrap();
@@ -90,6 +90,11 @@ impl Relay {
             shared,
             server,
         }
+    }
+
+    /// Leads from now on to the server of this address, which has moved.
+    pub(crate) fn lead_to(&self, database: &str) {
+        self.shared.port.store(port_of(database), Ordering::Relaxed);
     }
 
     pub(crate) fn set(&self, way: Way) {
@@ -117,12 +122,16 @@ impl Drop for Relay {
     }
 }
 
+fn port_of(database: &str) -> u16 {
+    url::Url::parse(database).unwrap().port().unwrap()
+}
+
 async fn connection(client: TcpStream, shared: &Shared) {
     let mut way = shared.way.subscribe();
     if *way.borrow() == Way::Cut {
         return;
     }
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, shared.port));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, shared.port.load(Ordering::Relaxed)));
     let Ok(server) = TcpStream::connect(address).await else {
         return;
     };

@@ -254,6 +254,12 @@ impl World {
             .await
     }
 
+    /// Waits until handlers have touched the world so many times for this job.
+    pub(crate) async fn until_touched(&self, job: JobId, times: usize) {
+        let what = format!("job {job} to touch the world");
+        self.until_noted(&what, job, What::Effect, times).await;
+    }
+
     pub(crate) async fn until_handler_ended(&self, job: JobId, times: usize) -> (ExecutionId, i32) {
         let what = format!("the handler of job {job} to end");
         self.until_noted(&what, job, What::Ended, times).await
