@@ -25,7 +25,7 @@ begin
     return query
     with picked as materialized (
       -- RACE: `not exists` sees an old snapshot; where two claims meet on a subject, the unique index decides.
-      select j.id, j.subject, j.exclusive, j.attempts from job j
+      select j.id, j.subject, j.exclusive, j.attempts, j.priority, j.run_at from job j
        where j.state = 'queued' and j.kind = p_kind and j.run_at <= now() and j.payload_version <= p_max_version
          and not exists (select from queue_control c
                where c.kind in (p_kind, '*') and c.subject in (j.subject, '*')
@@ -35,11 +35,11 @@ begin
        order by j.priority desc, j.run_at, j.id
        limit room for update of j skip locked
     ), opened as (
-      -- By subject: two batches can't deadlock on the unique index.
+      -- By subject: two batches can't deadlock on the unique index. Of several for one subject the first in line wins.
       insert into execution as e (id, job_id, kind, subject, exclusive, worker_id, attempt, started_at, lease_until)
-      select p_ids[row_number() over (order by p.subject, p.id)], p.id, p_kind, p.subject, p.exclusive,
-             p_worker, p.attempts + 1, (select clock_timestamp()), now() + p_lease
-        from picked p order by p.subject, p.id
+      select p_ids[row_number() over (order by p.subject, p.priority desc, p.run_at, p.id)], p.id, p_kind, p.subject,
+             p.exclusive, p_worker, p.attempts + 1, (select clock_timestamp()), now() + p_lease
+        from picked p order by p.subject, p.priority desc, p.run_at, p.id
       on conflict (subject) where ended_at is null and exclusive do nothing
       returning e.id, e.job_id, e.attempt
     )

@@ -3,11 +3,9 @@
 //! Whether it may go was decided before; here only two things are refused, which no decision should meet by accident.
 //! Every step can be repeated: whoever comes after a crash performs what [`pending_deletions`] still names.
 
-use sqlx::{Connection, PgConnection};
-
 use super::{CatalogError, view::word};
 use crate::{
-    control::{ControlDb, STATEMENT_TIMEOUT, within},
+    control::{Connection, ControlDb, STATEMENT_TIMEOUT, within},
     id::ArtifactId,
     job::Subject,
     storage::{Folder, Storage, StorageName},
@@ -39,7 +37,7 @@ pub async fn decide_deletion(
 }
 
 async fn decide(
-    conn: &mut PgConnection,
+    conn: &mut Connection<'_>,
     id: ArtifactId,
     by: &str,
     reason: &str,
@@ -79,7 +77,7 @@ struct Sibling {
 /// RACE: two deletions that each take the other's backup for the one that stays. Each locks every backup of the subject
 /// first; the second waits, and then no longer sees what the first decided about.
 async fn lock_subject_of(
-    conn: &mut PgConnection,
+    conn: &mut Connection<'_>,
     id: ArtifactId,
 ) -> Result<Vec<Sibling>, CatalogError> {
     let rows = sqlx::query!(
@@ -107,7 +105,7 @@ async fn lock_subject_of(
         .collect()
 }
 
-async fn decided(conn: &mut PgConnection, id: ArtifactId) -> Result<bool, CatalogError> {
+async fn decided(conn: &mut Connection<'_>, id: ArtifactId) -> Result<bool, CatalogError> {
     let decided = sqlx::query_scalar!(
         r#"select deletion_decided_at is not null as "decided!" from kanbu_backup.artifact where id = $1"#,
         id.as_uuid(),
@@ -118,7 +116,7 @@ async fn decided(conn: &mut PgConnection, id: ArtifactId) -> Result<bool, Catalo
 }
 
 async fn write_intent(
-    conn: &mut PgConnection,
+    conn: &mut Connection<'_>,
     id: ArtifactId,
     by: &str,
     reason: &str,
@@ -137,7 +135,7 @@ async fn write_intent(
 }
 
 /// Missing and damaged copies too: something of them may lie there still.
-async fn mark_copies(conn: &mut PgConnection, id: ArtifactId) -> Result<(), CatalogError> {
+async fn mark_copies(conn: &mut Connection<'_>, id: ArtifactId) -> Result<(), CatalogError> {
     sqlx::query!(
         "update kanbu_backup.artifact_copy set state = 'deleting' where artifact_id = $1 and state <> 'deleted'",
         id.as_uuid(),
@@ -148,7 +146,7 @@ async fn mark_copies(conn: &mut PgConnection, id: ArtifactId) -> Result<(), Cata
 }
 
 async fn pending(
-    conn: &mut PgConnection,
+    conn: &mut Connection<'_>,
     id: Option<ArtifactId>,
 ) -> Result<Vec<PendingDeletion>, CatalogError> {
     let rows = sqlx::query!(

@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
 use super::{
     ArtifactKind, ArtifactView, CatalogError, CopyCheck, NewArtifact, NewCopy,
     view::{CHECK_HOLDS_DAYS, Row, gather},
 };
 use crate::{
-    control::{ControlDb, STATEMENT_TIMEOUT, within},
+    control::{Connection, ControlDb, STATEMENT_TIMEOUT, within},
     id::ArtifactId,
     job::Subject,
 };
@@ -36,7 +35,7 @@ pub struct Filter {
 
 /// Enters a backup with its copies. Entering it again changes nothing but adds copies that weren't known.
 pub async fn insert(
-    conn: &mut PgConnection,
+    conn: &mut Connection<'_>,
     artifact: &NewArtifact,
     copies: &[NewCopy],
 ) -> Result<(), CatalogError> {
@@ -44,7 +43,7 @@ pub async fn insert(
     insert_copies(conn, artifact.id, copies).await
 }
 
-async fn insert_artifact(conn: &mut PgConnection, new: &NewArtifact) -> Result<(), CatalogError> {
+async fn insert_artifact(conn: &mut Connection<'_>, new: &NewArtifact) -> Result<(), CatalogError> {
     sqlx::query!(
         "insert into kanbu_backup.artifact
             (id, kind, subject, folder, execution_id, job_id, label, pinned, created_at, content, compression, key_id,
@@ -76,7 +75,7 @@ async fn insert_artifact(conn: &mut PgConnection, new: &NewArtifact) -> Result<(
 }
 
 async fn insert_copies(
-    conn: &mut PgConnection,
+    conn: &mut Connection<'_>,
     artifact: ArtifactId,
     copies: &[NewCopy],
 ) -> Result<(), CatalogError> {
@@ -105,7 +104,7 @@ async fn insert_copies(
 ///
 /// A quick look that finds the right size doesn't clear the damage that a full reading found.
 pub async fn record_checks(
-    conn: &mut PgConnection,
+    conn: &mut Connection<'_>,
     checks: &[CopyCheck],
 ) -> Result<u64, CatalogError> {
     // One row per copy, the last word counting, in an order that two writers share.
@@ -206,7 +205,10 @@ pub async fn resolve(db: &ControlDb, text: &str) -> Result<ArtifactId, CatalogEr
     }
 }
 
-async fn ending_in(conn: &mut PgConnection, digits: &str) -> Result<Vec<ArtifactId>, CatalogError> {
+async fn ending_in(
+    conn: &mut Connection<'_>,
+    digits: &str,
+) -> Result<Vec<ArtifactId>, CatalogError> {
     let ids = sqlx::query_scalar!(
         "select id
            from kanbu_backup.artifact
@@ -263,7 +265,7 @@ async fn select(
 }
 
 async fn select_on(
-    conn: &mut PgConnection,
+    conn: &mut Connection<'_>,
     id: Option<ArtifactId>,
     filter: &Filter,
 ) -> Result<Vec<ArtifactView>, CatalogError> {

@@ -87,9 +87,11 @@ impl Classified for ControlError {
             Self::SameDatabase { .. } => "a restore would replace the running queue: create a database `kanbu_backup` and name it in \
                  KANBU_BACKUP_DATABASE_URL"
                 .into(),
-            Self::Query { source } if lost_its_statement(source) => "a pooler that doesn't keep prepared statements is in between: use PgBouncer 1.21 or later with \
-                 max_prepared_statements above 0, or a direct address"
-                .into(),
+            Self::Query { source } if lost_its_statement(source) => {
+                "a pooler is in between that could not be told from a server: name a direct address in \
+                 KANBU_BACKUP_LISTEN_URL as well"
+                    .into()
+            }
             Self::Query { .. } | Self::Slow { .. } | Self::Migration { .. } => return None,
         })
     }
@@ -115,7 +117,7 @@ pub fn fault_of(error: &sqlx::Error) -> Fault {
         _ => return Fault::Permanent,
     };
     // Connection, resources, interrupted by an operator or a limit, lost a race with another transaction.
-    let passing = ["08", "53", "57", "58", "40", "55P03", "XX000"];
+    let passing = ["08", "53", "57", "58", "40", "25P03", "55P03", "XX000"];
     if passing.iter().any(|class| code.starts_with(class)) {
         Fault::Transient
     } else {

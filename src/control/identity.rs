@@ -1,6 +1,6 @@
 //! Which database is it really: two addresses may lead to one, and the control database must not be the protected one.
 
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, Executor, Postgres};
 use tokio::time::timeout;
 
 use super::{CONNECT_TIMEOUT, ControlDb, ControlError, options, unreachable};
@@ -56,7 +56,10 @@ pub async fn refuse_if_protected(
 }
 
 /// Asks a server. A query at run time, because one of the two databases isn't ours.
-pub(super) async fn read(connection: &mut PgConnection) -> Result<Identity, sqlx::Error> {
+pub(super) async fn read<C>(connection: &mut C) -> Result<Identity, sqlx::Error>
+where
+    for<'c> &'c mut C: Executor<'c, Database = Postgres>,
+{
     let readable: bool = sqlx::query_scalar(
         "select has_function_privilege('pg_catalog.pg_control_system()', 'execute')",
     )

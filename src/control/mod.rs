@@ -5,29 +5,34 @@
 //! after [`STATEMENT_TIMEOUT`], and [`within`] gives up on a server that doesn't even say that. The schema belongs to
 //! `migrations/`, the queries to `queue`, `execution` and `catalog`.
 
+mod connection;
 pub mod embedded;
 mod error;
 mod identity;
 mod keyring;
 mod migrate;
+mod pool;
 
 use std::{fmt, time::Duration};
 
-use futures::future::BoxFuture;
-use sqlx::{
-    PgConnection, PgPool,
-    pool::PoolConnection,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions, Postgres},
-};
-use tokio::time::timeout;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
 pub use self::{
+    connection::Connection,
     error::{ControlError, fault_of},
     identity::{Identity, refuse_if_protected},
+    pool::{Pool, within},
 };
 
 /// How long the server works on one statement of ours.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the server puts an end to. A worker that is frozen in the middle of a transaction keeps rows locked, and the
+/// reaper passes over locked rows.
+const LIMITS: [(&str, Duration); 2] = [
+    ("statement_timeout", STATEMENT_TIMEOUT),
+    ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+];
 
 /// How long a free connection, or a new one, is waited for.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,8 +51,7 @@ const CONTROL: &str = "control database";
 pub struct ControlConfig {
     /// Where jobs are read and written. Holds a password.
     pub url: String,
-    /// A direct address, if `url` leads through a pooler in transaction mode; migrations and LISTEN use it. The pooler
-    /// must keep prepared statements (PgBouncer 1.21 or later, `max_prepared_statements` above 0).
+    /// A direct address, if `url` leads through a pooler in transaction mode; migrations and LISTEN use it.
     pub listen_url: Option<String>,
     /// Who connects, for `pg_stat_activity`: `worker`, `cron`, `cli`.
     pub role: String,
@@ -75,8 +79,8 @@ impl fmt::Debug for ControlConfig {
 /// The control database. Cheap to clone.
 #[derive(Clone)]
 pub struct ControlDb {
-    work: PgPool,
-    renewals: PgPool,
+    work: Pool,
+    renewals: Pool,
     direct: PgConnectOptions,
 }
 
@@ -87,34 +91,37 @@ impl ControlDb {
         let direct = options(direct_url, CONTROL)?.application_name(&name(&config.role, "direct"));
         let pooled = match &config.listen_url {
             Some(_) => through_pooler(options(&config.url, CONTROL)?),
-            None => with_statement_timeout(options(&config.url, CONTROL)?),
+            None => with_limits(options(&config.url, CONTROL)?),
         };
-        let pool = |purpose: &str, connections| {
+        let pool = |purpose: &str, most| {
             let options = pooled
                 .clone()
                 .application_name(&name(&config.role, purpose));
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
-                .connect_lazy_with(options)
+            Pool::new(options, most, config.listen_url.is_some())
         };
         let db = Self {
             work: pool("work", WORK_CONNECTIONS),
             renewals: pool("renewals", RENEWAL_CONNECTIONS),
             direct,
         };
-        let first = db.work.acquire().await;
+        let first = db.work.connections.acquire().await;
         drop(first.map_err(|source| unreachable(CONTROL, &pooled, source))?);
         Ok(db)
     }
 
+    /// What a test asks in SQL of its own, past the rules of [`Connection`].
+    #[cfg(feature = "testing")]
+    pub fn bare_pool(&self) -> &sqlx::PgPool {
+        &self.work.connections
+    }
+
     /// The pool for everything but renewals.
-    pub fn pool(&self) -> &PgPool {
+    pub fn pool(&self) -> &Pool {
         &self.work
     }
 
     /// The pool that leases are renewed from, and nothing else.
-    pub fn renewals(&self) -> &PgPool {
+    pub fn renewals(&self) -> &Pool {
         &self.renewals
     }
 
@@ -145,7 +152,10 @@ impl ControlDb {
 
     /// Closes all connections and waits for those in use.
     pub async fn close(&self) {
-        tokio::join!(self.work.close(), self.renewals.close());
+        tokio::join!(
+            self.work.connections.close(),
+            self.renewals.connections.close()
+        );
     }
 }
 
@@ -157,56 +167,17 @@ impl fmt::Debug for ControlDb {
     }
 }
 
-/// Does work on a connection of the pool, at most for `limit`, waiting for the connection included.
-///
-/// A connection whose work is given up, by the limit or by its caller, is closed and not put back: it may be a dead one,
-/// which the pool would wait for as long as TCP does.
-pub async fn within<T, E, W>(pool: &PgPool, limit: Duration, work: W) -> Result<T, E>
-where
-    W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>>,
-    E: From<ControlError>,
-{
-    let done = async {
-        let connection = pool.acquire().await.map_err(ControlError::from)?;
-        let mut trial = Trial {
-            connection,
-            over: false,
-        };
-        let outcome = work(&mut trial.connection).await;
-        trial.over = true;
-        outcome
-    };
-    let outcome = timeout(limit, done).await;
-    outcome.unwrap_or_else(|_| Err(ControlError::Slow { limit }.into()))
-}
-
-/// A connection that goes back to its pool only when its work came to an end.
-struct Trial {
-    connection: PoolConnection<Postgres>,
-    over: bool,
-}
-
-impl Drop for Trial {
-    fn drop(&mut self) {
-        if !self.over {
-            self.connection.close_on_drop();
-        }
-    }
-}
-
 /// Reads a URL. The error doesn't repeat it.
 fn options(url: &str, database: &'static str) -> Result<PgConnectOptions, ControlError> {
     url.parse()
         .map_err(|source| ControlError::Address { database, source })
 }
 
-fn with_statement_timeout(options: PgConnectOptions) -> PgConnectOptions {
-    let limit = STATEMENT_TIMEOUT.as_millis();
-    options.options([("statement_timeout", format!("{limit}ms"))])
+fn with_limits(options: PgConnectOptions) -> PgConnectOptions {
+    options.options(LIMITS.map(|(name, limit)| (name, format!("{}ms", limit.as_millis()))))
 }
 
-/// A pooler in transaction mode takes no start-up options; there [`within`] alone sets limits. The statement cache stays
-/// on: sqlx names its statements even without one, so the pooler has to know them in any case.
+/// A pooler in transaction mode takes no start-up options; there each transaction sets its limits.
 fn through_pooler(options: PgConnectOptions) -> PgConnectOptions {
     options.extra_float_digits(None)
 }

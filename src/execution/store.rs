@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Outcome, Progress, Warning};
 use crate::{
-    control::{ControlDb, ControlError},
+    control::{ControlDb, ControlError, STATEMENT_TIMEOUT, within},
     fault::Fault,
     id::{ArtifactId, ExecutionId, JobId, WorkerId},
 };
@@ -42,13 +42,15 @@ pub struct ExecutionView {
 
 /// The history of a job, the newest first.
 pub async fn executions(db: &ControlDb, job: JobId) -> Result<Vec<ExecutionView>, ControlError> {
-    let rows = sqlx::query!(
+    let query = sqlx::query!(
         "select id, job_id, worker_id, attempt, charged, started_at, lease_until, ended_at, outcome, fault, error_code,
                 error, hint, progress, log, result, warnings, bytes_in, bytes_out, artifact_id
            from kanbu_backup.execution where job_id = $1 order by fence desc",
         job.as_uuid(),
-    )
-    .fetch_all(db.pool())
+    );
+    let rows = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, ControlError>(query.fetch_all(conn).await?) })
+    })
     .await?;
     let views = rows.into_iter().map(|row| ExecutionView {
         id: row.id.into(),
@@ -81,29 +83,35 @@ pub async fn earlier_executions(
     db: &ControlDb,
     job: JobId,
 ) -> Result<Vec<ExecutionId>, ControlError> {
-    let ids = sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "select id from kanbu_backup.execution where job_id = $1 and ended_at is not null order by fence desc",
         job.as_uuid(),
-    )
-    .fetch_all(db.pool())
+    );
+    let ids = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, ControlError>(query.fetch_all(conn).await?) })
+    })
     .await?;
     Ok(ids.into_iter().map(ExecutionId::from).collect())
 }
 
 /// The executions that somebody may still be working on.
 pub async fn open(db: &ControlDb) -> Result<Vec<ExecutionId>, ControlError> {
-    let ids = sqlx::query_scalar!("select id from kanbu_backup.execution where ended_at is null")
-        .fetch_all(db.pool())
-        .await?;
+    let query = sqlx::query_scalar!("select id from kanbu_backup.execution where ended_at is null");
+    let ids = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, ControlError>(query.fetch_all(conn).await?) })
+    })
+    .await?;
     Ok(ids.into_iter().map(ExecutionId::from).collect())
 }
 
 /// The executions of the last day whose workers died: what they left outside of the database may still run.
 pub async fn lost(db: &ControlDb) -> Result<Vec<ExecutionId>, ControlError> {
-    let ids = sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "select id from kanbu_backup.execution where fault = 'lease_lost' and ended_at > now() - interval '1 day'"
-    )
-    .fetch_all(db.pool())
+    );
+    let ids = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, ControlError>(query.fetch_all(conn).await?) })
+    })
     .await?;
     Ok(ids.into_iter().map(ExecutionId::from).collect())
 }
@@ -114,12 +122,14 @@ pub async fn ended(
     executions: &[ExecutionId],
 ) -> Result<Vec<ExecutionId>, ControlError> {
     let ids: Vec<Uuid> = executions.iter().map(|id| id.as_uuid()).collect();
-    let ended = sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         r#"select given.id as "id!" from unnest($1::uuid[]) as given (id)
             where not exists (select from kanbu_backup.execution e where e.id = given.id and e.ended_at is null)"#,
         &ids,
-    )
-    .fetch_all(db.pool())
+    );
+    let ended = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, ControlError>(query.fetch_all(conn).await?) })
+    })
     .await?;
     Ok(ended.into_iter().map(ExecutionId::from).collect())
 }

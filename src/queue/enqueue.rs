@@ -3,11 +3,10 @@
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
 
 use super::{Origin, QueueError, backoff::ANSWER_WITHIN};
 use crate::{
-    control::{ControlDb, within},
+    control::{Connection, ControlDb, within},
     id::JobId,
     job::{Job, PAYLOAD_VERSION},
 };
@@ -97,7 +96,7 @@ pub async fn submit(db: &ControlDb, new: &NewJob) -> Result<Enqueued, QueueError
 }
 
 /// Enqueues within the caller's transaction; workers hear of it at its commit.
-pub async fn enqueue(conn: &mut PgConnection, new: &NewJob) -> Result<Enqueued, QueueError> {
+pub async fn enqueue(conn: &mut Connection<'_>, new: &NewJob) -> Result<Enqueued, QueueError> {
     let row = sqlx::query!(
         r#"select job_id as "job_id!", is_new as "is_new!"
              from kanbu_backup.enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"#,

@@ -4,13 +4,12 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::{Acquire, PgConnection};
 use uuid::Uuid;
 
 use super::{NewJob, Origin, QueueError, backoff::ANSWER_WITHIN, enqueue::enqueue, wire::stored};
 use crate::{
     catalog,
-    control::{ControlDb, within},
+    control::{Connection, ControlDb, within},
     execution::{Effects, Outcome, Progress, Warning},
     fault::{Failure, Fault},
     id::{ExecutionId, JobId},
@@ -115,7 +114,7 @@ pub async fn publish(db: &ControlDb, ending: &Ending) -> Result<Answer, QueueErr
 }
 
 async fn close(
-    conn: &mut PgConnection,
+    conn: &mut Connection<'_>,
     records: &Value,
 ) -> Result<Vec<(ExecutionId, Answer)>, QueueError> {
     let rows = sqlx::query!(
@@ -141,7 +140,7 @@ fn answer(word: String) -> Result<Answer, QueueError> {
     }
 }
 
-async fn record(conn: &mut PgConnection, effects: &Effects) -> Result<(), QueueError> {
+async fn record(conn: &mut Connection<'_>, effects: &Effects) -> Result<(), QueueError> {
     if let Some((artifact, copies)) = &effects.artifact {
         catalog::insert(conn, artifact, copies).await?;
     }
@@ -152,7 +151,7 @@ async fn record(conn: &mut PgConnection, effects: &Effects) -> Result<(), QueueE
 }
 
 /// A follow-up that the queue refuses by rule is said and left out: it must not cost the backup it follows.
-async fn follow_up(conn: &mut PgConnection, parent: JobId, job: &Job) -> Result<(), QueueError> {
+async fn follow_up(conn: &mut Connection<'_>, parent: JobId, job: &Job) -> Result<(), QueueError> {
     let new = NewJob {
         parent: Some(parent),
         ..NewJob::new(job.clone(), Origin::FollowUp)

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{JobState, Origin, QueueError};
 use crate::{
-    control::ControlDb,
+    control::{ControlDb, STATEMENT_TIMEOUT, within},
     execution::{Progress, store::decoded},
     id::{ExecutionId, JobId, WorkerId},
     job::{Kind, Subject},
@@ -132,7 +132,7 @@ impl JobRow {
 
 /// One job.
 pub async fn job(db: &ControlDb, id: JobId) -> Result<Option<JobView>, QueueError> {
-    let row = sqlx::query_as!(
+    let query = sqlx::query_as!(
         JobRow,
         r#"select j.id, j.kind, j.subject, j.state, j.origin, j.priority, j.run_at, j.attempts, j.max_attempts,
                   j.requested_by, j.parent_job_id, j.cancel_requested_at, j.error_code, j.error, j.hint,
@@ -142,8 +142,10 @@ pub async fn job(db: &ControlDb, id: JobId) -> Result<Option<JobView>, QueueErro
              left join kanbu_backup.execution e on e.job_id = j.id and e.ended_at is null
             where j.id = $1"#,
         id.as_uuid(),
-    )
-    .fetch_optional(db.pool())
+    );
+    let row = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, QueueError>(query.fetch_optional(conn).await?) })
+    })
     .await?;
     row.map(JobRow::view).transpose()
 }
@@ -151,7 +153,7 @@ pub async fn job(db: &ControlDb, id: JobId) -> Result<Option<JobView>, QueueErro
 /// Jobs, the newest first.
 pub async fn jobs(db: &ControlDb, filter: &JobFilter) -> Result<Vec<JobView>, QueueError> {
     let states: Vec<String> = filter.states.iter().map(JobState::to_string).collect();
-    let rows = sqlx::query_as!(
+    let query = sqlx::query_as!(
         JobRow,
         r#"select j.id, j.kind, j.subject, j.state, j.origin, j.priority, j.run_at, j.attempts, j.max_attempts,
                   j.requested_by, j.parent_job_id, j.cancel_requested_at, j.error_code, j.error, j.hint,
@@ -167,8 +169,10 @@ pub async fn jobs(db: &ControlDb, filter: &JobFilter) -> Result<Vec<JobView>, Qu
         &states,
         filter.before.map(JobId::as_uuid),
         i64::from(filter.limit.unwrap_or(100)),
-    )
-    .fetch_all(db.pool())
+    );
+    let rows = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, QueueError>(query.fetch_all(conn).await?) })
+    })
     .await?;
     rows.into_iter().map(JobRow::view).collect()
 }
@@ -187,11 +191,13 @@ pub async fn resolve(db: &ControlDb, text: &str) -> Result<JobId, QueueError> {
     if !plausible {
         return Err(QueueError::NotFound(text.to_owned()));
     }
-    let ids = sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "select id from kanbu_backup.job where replace(id::text, '-', '') like '%' || $1 limit 10",
         digits,
-    )
-    .fetch_all(db.pool())
+    );
+    let ids = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, QueueError>(query.fetch_all(conn).await?) })
+    })
     .await?;
     match ids[..] {
         [] => Err(QueueError::NotFound(text.to_owned())),
@@ -230,12 +236,14 @@ pub enum Blocked {
 
 /// Jobs that are due and still queued, the first in line first.
 pub async fn waiting(db: &ControlDb) -> Result<Vec<WaitingJob>, QueueError> {
-    let rows = sqlx::query!(
+    let query = sqlx::query!(
         r#"select job_id as "job_id!", kind as "kind!", subject as "subject!", run_at as "run_at!", blocked_by,
                   blocking_execution_id, pause_reason, paused_until
              from kanbu_backup.waiting order by priority desc, run_at, job_id limit 1000"#
-    )
-    .fetch_all(db.pool())
+    );
+    let rows = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, QueueError>(query.fetch_all(conn).await?) })
+    })
     .await?;
     rows.into_iter()
         .map(|row| {
@@ -269,10 +277,12 @@ pub struct Violation {
 
 /// Asks whether every running job has exactly one open execution, and what follows from it.
 pub async fn invariants(db: &ControlDb) -> Result<Vec<Violation>, QueueError> {
-    let rows = sqlx::query!(
+    let query = sqlx::query!(
         r#"select rule as "rule!", job_id, execution_id from kanbu_backup.invariant_violation"#
-    )
-    .fetch_all(db.pool())
+    );
+    let rows = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, QueueError>(query.fetch_all(conn).await?) })
+    })
     .await?;
     let violations = rows.into_iter().map(|row| Violation {
         rule: row.rule,

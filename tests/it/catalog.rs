@@ -137,7 +137,7 @@ async fn the_words_that_columns_allow_are_those_of_the_types() {
         )
         .bind(table)
         .bind(column)
-        .fetch_one(db.pool())
+        .fetch_one(db.bare_pool())
         .await
         .unwrap();
         let words = rule.split('\'').skip(1).step_by(2).map(str::to_owned);
@@ -326,7 +326,7 @@ async fn proof_climbs_and_falls_with_what_checks_find() {
         "update kanbu_backup.artifact_copy set checked_at = checked_at - make_interval(days => $1)",
     )
     .bind(catalog::CHECK_HOLDS_DAYS + 1)
-    .execute(db.pool())
+    .execute(db.bare_pool())
     .await
     .unwrap();
     assert_eq!(

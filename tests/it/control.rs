@@ -2,13 +2,14 @@
 
 use std::{fs, time::Duration};
 
+use futures::future::BoxFuture;
 use kanbu_backup::{
-    control::{ControlConfig, ControlDb, ControlError, refuse_if_protected, within},
+    control::{Connection, ControlConfig, ControlDb, ControlError, refuse_if_protected, within},
     fault::{Classified, Failure, Fault},
     pg::process::{Child, Program},
     testing::{ScratchDirectory, TestDatabase, TestServer, control_db},
 };
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::AssertSqlSafe;
 
 async fn connect(url: &str) -> ControlDb {
     let config = ControlConfig::new(url, "test");
@@ -23,18 +24,21 @@ async fn empty_db() -> (TestDatabase, ControlDb) {
 
 async fn run(db: &ControlDb, sql: String) {
     sqlx::raw_sql(AssertSqlSafe(sql))
-        .execute(db.pool())
+        .execute(db.bare_pool())
         .await
         .unwrap();
 }
 
-async fn text(db: &ControlDb, sql: &'static str) -> String {
-    sqlx::query_scalar(sql).fetch_one(db.pool()).await.unwrap()
+async fn text(db: &ControlDb, sql: &str) -> String {
+    sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
+        .fetch_one(db.bare_pool())
+        .await
+        .unwrap()
 }
 
 async fn applied(db: &ControlDb) -> Vec<(i64, bool)> {
     sqlx::query_as("select version, success from kanbu_backup.migration order by version")
-        .fetch_all(db.pool())
+        .fetch_all(db.bare_pool())
         .await
         .unwrap()
 }
@@ -65,7 +69,7 @@ async fn wait_for_waiting(db: &ControlDb, wanted: i64) {
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     loop {
         let waiting: i64 = sqlx::query_scalar(count)
-            .fetch_one(db.pool())
+            .fetch_one(db.bare_pool())
             .await
             .unwrap();
         if waiting == wanted {
@@ -89,12 +93,11 @@ async fn five_processes_may_migrate_at_once() {
             .unwrap()
     };
     // All of them meet: none gets further than the schema before this transaction ends.
-    let mut gate = db.pool().begin().await.unwrap();
-    let create = "create schema kanbu_backup";
-    sqlx::query(create).execute(&mut *gate).await.unwrap();
+    let mut gate = database.session().await;
+    gate.run("begin; create schema kanbu_backup").await;
     let processes: Vec<Child> = (0..5).map(start).collect();
     wait_for_waiting(&db, 5).await;
-    gate.rollback().await.unwrap();
+    gate.run("rollback").await;
     for process in &processes {
         process.success().await.unwrap();
     }
@@ -212,9 +215,12 @@ async fn a_wrong_password_is_no_passing_trouble() {
 }
 
 #[tokio::test]
-async fn connections_have_a_limit_and_a_name() {
+async fn connections_have_limits_and_a_name() {
     let (_database, db) = empty_db().await;
-    assert_eq!(text(&db, "show statement_timeout").await, "5s");
+    for limit in ["statement_timeout", "idle_in_transaction_session_timeout"] {
+        let shown = text(&db, &format!("show {limit}")).await;
+        assert_eq!(shown, "5s", "{limit}");
+    }
     assert_eq!(
         text(&db, "show application_name").await,
         "kanbu_backup/test work"
@@ -236,12 +242,12 @@ async fn a_pooler_is_sent_no_start_up_options() {
 #[tokio::test]
 async fn a_pooler_that_loses_statements_is_named_in_the_hint() {
     let (_database, db) = empty_db().await;
-    let lost = sqlx::raw_sql("execute prepared_elsewhere").execute(db.pool());
+    let lost = sqlx::raw_sql("execute prepared_elsewhere").execute(db.bare_pool());
     let error = ControlError::from(lost.await.unwrap_err());
-    assert!(error.hint().unwrap().contains("max_prepared_statements"));
+    assert!(error.hint().unwrap().contains("KANBU_BACKUP_LISTEN_URL"));
 }
 
-fn nap(connection: &mut PgConnection) -> futures::future::BoxFuture<'_, Result<(), ControlError>> {
+fn nap<'c>(connection: &'c mut Connection<'_>) -> BoxFuture<'c, Result<(), ControlError>> {
     Box::pin(async move {
         sqlx::query("select pg_sleep(600)")
             .execute(connection)

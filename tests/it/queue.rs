@@ -5,6 +5,8 @@
 mod crew;
 #[path = "queue_endings.rs"]
 mod endings;
+#[path = "queue_model.rs"]
+mod model;
 #[path = "queue_outage.rs"]
 mod outage;
 #[path = "queue_random.rs"]
@@ -126,14 +128,14 @@ impl World {
 
     async fn sql(&self, statement: &str) {
         sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
-            .execute(self.db.pool())
+            .execute(self.db.bare_pool())
             .await
             .unwrap();
     }
 
     async fn number(&self, query: &str) -> i64 {
         sqlx::query_scalar(AssertSqlSafe(query.to_owned()))
-            .fetch_one(self.db.pool())
+            .fetch_one(self.db.bare_pool())
             .await
             .unwrap()
     }

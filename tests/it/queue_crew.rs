@@ -274,7 +274,7 @@ async fn a_drain_longer_than_the_lease_is_one_execution() {
     hands.stop.cancel();
     eventually("the first lease to be long over", async || {
         let now: DateTime<Utc> = sqlx::query_scalar("select now()")
-            .fetch_one(world.db.pool())
+            .fetch_one(world.db.bare_pool())
             .await
             .unwrap();
         (now > claimed_until + chrono::TimeDelta::seconds(2)).then_some(())

@@ -191,7 +191,7 @@ async fn the_backoff_doubles_up_to_its_cap_and_is_spread_by_a_fifth() {
         "select n, extract(epoch from kanbu_backup.backoff(n, '30 seconds', '30 minutes'))::float8
            from generate_series(1, 200) n",
     )
-    .fetch_all(world.db.pool())
+    .fetch_all(world.db.bare_pool())
     .await
     .unwrap();
     for (attempt, wait) in waits {

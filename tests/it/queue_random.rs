@@ -179,7 +179,7 @@ async fn rules(world: &World, deed: &Deed) {
 async fn any_job(world: &World, condition: &str) -> Option<JobId> {
     let query = format!("select id from kanbu_backup.job where {condition} order by id limit 1");
     let id: Option<uuid::Uuid> = sqlx::query_scalar(AssertSqlSafe(query))
-        .fetch_optional(world.db.pool())
+        .fetch_optional(world.db.bare_pool())
         .await
         .unwrap();
     id.map(JobId::from)

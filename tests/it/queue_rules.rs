@@ -174,7 +174,7 @@ async fn sql_callers_enqueue_what_rust_can_read() {
     ] {
         let call = format!("select kanbu_backup.enqueue_backup('database:kanbu', '{options}')");
         let error = sqlx::query(AssertSqlSafe(call))
-            .execute(world.db.pool())
+            .execute(world.db.bare_pool())
             .await
             .unwrap_err();
         let code = error
@@ -483,7 +483,7 @@ async fn words_of(world: &World, table: &str, column: &str) -> Vec<String> {
           where conrelid = 'kanbu_backup.{table}'::regclass and contype = 'c'
             and pg_get_constraintdef(oid) like 'CHECK (({column} = ANY (ARRAY[%'"
     )))
-    .fetch_all(world.db.pool())
+    .fetch_all(world.db.bare_pool())
     .await
     .unwrap();
     let [definition] = &definitions[..] else {
@@ -514,7 +514,7 @@ async fn the_words_of_the_schema_are_those_of_the_enums() {
     }
     let ruled: Vec<String> =
         sqlx::query_scalar("select kind from kanbu_backup.kind_rule order by 1")
-            .fetch_all(world.db.pool())
+            .fetch_all(world.db.bare_pool())
             .await
             .unwrap();
     assert_eq!(ruled, kinds);

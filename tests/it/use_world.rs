@@ -135,7 +135,7 @@ impl World {
                      'failed', 'lease_lost')"
         );
         sqlx::raw_sql(sqlx::AssertSqlSafe(rows))
-            .execute(self.db.pool())
+            .execute(self.db.bare_pool())
             .await
             .unwrap();
     }

@@ -1,0 +1,104 @@
+//! The pools of connections to the control database, and the one way to use them: [`within`].
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::time::timeout;
+
+use super::{ACQUIRE_TIMEOUT, Connection, ControlError};
+
+/// Some connections to the control database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    pub(super) connections: PgPool,
+    pooled: bool,
+}
+
+impl Pool {
+    /// Opens nothing yet. `pooled`: behind the address is a pooler in transaction mode.
+    pub(super) fn new(options: PgConnectOptions, most: u32, pooled: bool) -> Self {
+        let connections = PgPoolOptions::new()
+            .max_connections(most)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options);
+        Self {
+            connections,
+            pooled,
+        }
+    }
+
+    /// A connection to hold on to. Behind a pooler it does nothing outside of a transaction.
+    pub async fn acquire(&self) -> Result<Connection<'static>, ControlError> {
+        let connection = self.connections.acquire().await?;
+        Ok(Connection::plain(connection, self.pooled))
+    }
+
+    /// A connection with a transaction begun on it. It goes back when the transaction ends.
+    pub async fn begin(&self) -> Result<Connection<'static>, ControlError> {
+        let first = Connection::first_statement(self.pooled);
+        let transaction = self.connections.begin_with(first).await?;
+        Ok(Connection::begun(transaction, self.pooled))
+    }
+}
+
+/// Does work on a connection of the pool, at most for `limit`, waiting for the connection included. Behind a pooler the
+/// work is one transaction.
+///
+/// A connection whose work is given up, by the limit or by its caller, is closed and not put back: it may be a dead one,
+/// which the pool would wait for as long as TCP does.
+pub async fn within<T, E, W>(pool: &Pool, limit: Duration, work: W) -> Result<T, E>
+where
+    W: for<'c> FnOnce(&'c mut Connection<'_>) -> BoxFuture<'c, Result<T, E>>,
+    E: From<ControlError>,
+{
+    let done = async {
+        let mut trial = Trial {
+            connection: pool.acquire().await?,
+            over: false,
+        };
+        let outcome = if pool.pooled {
+            in_transaction(&mut trial.connection, work).await
+        } else {
+            work(&mut trial.connection).await
+        };
+        trial.over = true;
+        outcome
+    };
+    let outcome = timeout(limit, done).await;
+    outcome.unwrap_or_else(|_| Err(ControlError::Slow { limit }.into()))
+}
+
+async fn in_transaction<T, E, W>(connection: &mut Connection<'_>, work: W) -> Result<T, E>
+where
+    W: for<'c> FnOnce(&'c mut Connection<'_>) -> BoxFuture<'c, Result<T, E>>,
+    E: From<ControlError>,
+{
+    let mut transaction = connection.begin().await.map_err(ControlError::from)?;
+    let outcome = work(&mut transaction).await;
+    let ended = match &outcome {
+        Ok(_) => transaction.commit().await,
+        Err(_) => transaction.rollback().await,
+    };
+    // Why the work failed says more than why it couldn't be taken back.
+    let outcome = outcome?;
+    ended.map_err(ControlError::from)?;
+    Ok(outcome)
+}
+
+/// A connection that goes back to its pool only when its work came to an end.
+struct Trial {
+    connection: Connection<'static>,
+    over: bool,
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if !self.over {
+            self.connection.give_up();
+        }
+    }
+}
