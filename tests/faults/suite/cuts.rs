@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 async fn falls(number: u32, name: &str, text: &'static str, moment: Moment, order: Order) {
     let world = World::new().await;
     let relay = Relay::before(&world.url).await;
-    let worker = world.hire(&Terms::lease(8).through(&relay.url));
+    let worker = world.hire(&Terms::lease(20).through(&relay.url));
     let warm_up = world
         .order(Order::new("database:db", "").executions(1))
         .await;
@@ -175,7 +175,7 @@ async fn fallen_enqueues(number: u32, name: &str, moment: Moment) {
     relay.disarm();
     world.suffered(producer.gone().await);
     world.expect_ticks(40).await;
-    let worker = world.hire(&Terms::lease(8));
+    let worker = world.hire(&Terms::lease(20));
     let scenario = Scenario {
         number,
         name,

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// A worker is frozen in its job; a successor is `done` with it or only at work when the sleeper wakes.
 async fn sleepers(number: u32, name: &str, script: &str, done: bool) {
     let world = World::new().await;
-    let terms = Terms::lease(4);
+    let terms = Terms::lease(10);
     let (mut sleepers, mut jobs) = (Vec::new(), Vec::new());
     for run in 0..RUNS {
         sleepers.push(world.hire(&terms));

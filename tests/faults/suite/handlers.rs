@@ -58,7 +58,7 @@ async fn failing_jobs_are_tried_again_until_their_budget_is_used() {
             .of("script.refused")
             .executions(1),
     ];
-    on_one_worker(30, "failing jobs", Terms::lease(6), &orders).await;
+    on_one_worker(30, "failing jobs", Terms::lease(20), &orders).await;
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn panicking_jobs_cost_attempts_and_no_worker() {
             .executions(2),
         Order::new(subject(1), "panic@1").executions(2),
     ];
-    on_one_worker(31, "panicking jobs", Terms::lease(6), &orders).await;
+    on_one_worker(31, "panicking jobs", Terms::lease(20), &orders).await;
 }
 
 #[tokio::test]
@@ -84,16 +84,16 @@ async fn hanging_jobs_are_stopped_at_their_deadline() {
             .executions(2),
         Order::new(subject(1), "sleep:600000@1").executions(2),
     ];
-    let terms = Terms::lease(6).deadline(1000).clean_up(300);
+    let terms = Terms::lease(20).deadline(1000).clean_up(300);
     on_one_worker(32, "hanging jobs, by their deadline", terms, &orders).await;
 }
 
 #[tokio::test]
 async fn a_cancel_that_the_handler_ignores_ends_it_all_the_same() {
     let world = World::new().await;
-    let worker = world.hire(&Terms::lease(6).clean_up(500));
+    let worker = world.hire(&Terms::lease(20).clean_up(500));
     for _ in 0..RUNS {
-        let order = Order::new(subject(0), "effect deaf-gate:never").is_cancelled();
+        let order = Order::new(subject(0), "effect deaf-gate:never").cancelled();
         let job = world.order(order.executions(1)).await;
         world.until_begun(job, 1).await;
         world.cancel(job).await;
@@ -108,7 +108,7 @@ async fn a_cancel_that_the_handler_ignores_ends_it_all_the_same() {
 #[tokio::test]
 async fn a_job_that_kills_its_process_is_dead_after_its_budget_and_takes_no_other_along() {
     let world = World::new().await;
-    let terms = Terms::lease(4);
+    let terms = Terms::lease(8);
     for run in 0..RUNS {
         let poison = Order::new(subject(run), "effect abort").at_most(2);
         world
@@ -156,7 +156,7 @@ async fn a_payload_that_nobody_can_read_is_dead_at_once() {
             .order(Order::new(subject(run), "effect follow").executions(1))
             .await;
     }
-    let worker = world.hire(&Terms::lease(6));
+    let worker = world.hire(&Terms::lease(20));
     world
         .conclude(scenario(35, "payload that can't be read"), vec![worker])
         .await;
@@ -166,16 +166,16 @@ async fn a_payload_that_nobody_can_read_is_dead_at_once() {
 #[tokio::test]
 async fn a_handler_that_blocks_its_thread_loses_its_lease_and_takes_no_further_step() {
     let world = World::new().await;
-    let terms = Terms::lease(4).deadline(800).clean_up(300);
+    let terms = Terms::lease(8).deadline(800).clean_up(300);
     let (mut workers, mut jobs) = (Vec::new(), Vec::new());
     for run in 0..RUNS {
         workers.push(world.hire(&terms));
-        let order = Order::new(subject(run), "block:7000@1 effect@1").executions(2);
+        let order = Order::new(subject(run), "block:13000@1 effect@1").executions(2);
         let job = world.order(order).await;
         world.until_begun(job, 1).await;
         jobs.push(job);
     }
-    let heir = world.hire(&Terms::lease(4).slots(RUNS));
+    let heir = world.hire(&Terms::lease(8).slots(RUNS));
     for job in jobs {
         world.until_handler_ended(job, 2).await;
     }

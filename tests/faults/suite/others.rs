@@ -21,7 +21,7 @@ async fn many_workers_at_few_subjects_take_turns() {
             .order(Order::new(format!("database:db{}", run % 3), "sleep:40 effect").executions(1))
             .await;
     }
-    let terms = Terms::lease(6).slots(2);
+    let terms = Terms::lease(20).slots(2);
     let workers = (0..4).map(|_| world.hire(&terms)).collect();
     let scenario = Scenario {
         number: 40,
@@ -40,7 +40,7 @@ async fn a_cancel_reaches_the_process_that_runs_the_job() {
     for run in 0..3 {
         workers.push(world.hire(&terms));
         let order = Order::new(format!("database:db{run}"), "effect gate:never");
-        let job = world.order(order.is_cancelled().executions(1)).await;
+        let job = world.order(order.cancelled().executions(1)).await;
         world.until_begun(job, 1).await;
         jobs.push(job);
     }
@@ -77,8 +77,8 @@ async fn two_producers_of_the_same_ticks_make_one_job_for_each() {
     world.suffered(other.gone().await);
     world.expect_ticks(TICKS).await;
     let workers = vec![
-        world.hire(&Terms::lease(6).slots(2)),
-        world.hire(&Terms::lease(6).slots(2)),
+        world.hire(&Terms::lease(20).slots(2)),
+        world.hire(&Terms::lease(20).slots(2)),
     ];
     let scenario = Scenario {
         number: 42,
@@ -92,13 +92,13 @@ async fn two_producers_of_the_same_ticks_make_one_job_for_each() {
 /// Leases are the database's affair: a worker that believes in another time neither loses its own nor takes another's.
 async fn wrong_clock(number: u32, name: &str, offset: &'static str, seconds: f64) {
     let world = World::new().await;
-    let terms = Terms::lease(4).slots(2);
+    let terms = Terms::lease(8).slots(2);
     let wrong = world.hire(&terms.clone().clock(offset));
     let right = world.hire(&terms);
     for run in 0..6 {
         let subject = format!("database:db{run}");
         // Longer than a lease; fails once; is followed.
-        let long = Order::new(&subject, "effect sleep:6000 effect").executions(1);
+        let long = Order::new(&subject, "effect sleep:11000 effect").executions(1);
         let failing = Order::new(&subject, "sleep:100 fail@1 effect follow").executions(2);
         world.order(long).await;
         world.order(failing).await;

@@ -173,9 +173,9 @@ async fn a_server_away_for_longer_than_the_lease_finds_its_workers_stopped_and_t
 {
     let mut server = Server::start().await;
     let world = server.world().await;
-    let workers = at_work(&world, &Terms::lease(5), 2).await;
+    let workers = at_work(&world, &Terms::lease(10), 2).await;
     server.stop().await;
-    for_a_time(Duration::from_secs(7)).await;
+    for_a_time(Duration::from_secs(14)).await;
     server.start_again().await;
     world.open_gate("go");
     let scenario = Scenario {
@@ -192,7 +192,7 @@ async fn a_server_away_for_longer_than_the_lease_finds_its_workers_stopped_and_t
 async fn a_deaf_handler_is_stopped_before_its_lease_is_over() {
     let world = World::new().await;
     let relay = Relay::before(&world.url).await;
-    let terms = Terms::lease(8);
+    let terms = Terms::lease(10);
     let cut_off = world.hire(&terms.clone().through(&relay.url));
     let order = Order::new("database:deaf", "effect deaf-gate:never@1").executions(2);
     let job = world.order(order).await;

@@ -78,10 +78,10 @@ impl Relay {
         });
         let port = listener.local_addr().unwrap().port();
         url.set_port(Some(port)).unwrap();
-        let served = Arc::clone(&shared);
+        let accepting = Arc::clone(&shared);
         let server = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let shared = Arc::clone(&served);
+                let shared = Arc::clone(&accepting);
                 tokio::spawn(async move { connection(client, &shared).await });
             }
         });

@@ -77,6 +77,8 @@ const DOUBLE: &[&str] = &[
     "select 'execution ' || f.execution || ' touched the world without a lease'
        from fault_effect f join kanbu_backup.execution e on e.id = f.execution
       where not f.torn and f.at > least(e.lease_until, e.ended_at)",
+    "select 'execution ' || e.id || ' was taken away ' || (e.lease_until - e.ended_at) || ' before its lease was over'
+       from kanbu_backup.execution e where e.fault = 'lease_lost' and e.ended_at < e.lease_until",
     "select 'execution ' || w.execution || ' worked for ' || (w.ended - e.lease_until) || ' past its lease'
        from fault_work w join kanbu_backup.execution e on e.id = w.execution
       where e.fault = 'lease_lost' and w.ended > e.lease_until

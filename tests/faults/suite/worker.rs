@@ -190,7 +190,9 @@ impl Process {
         blows
     }
 
+    /// What it said is for the reader of a failed test; no verdict reads it.
     fn buried(mut self, since: DateTime<Utc>) -> Vec<Blow> {
+        println!("{} ({}) said:\n{}", self.name, self.pid(), self.said());
         if let Some(frozen) = self.frozen_since.take() {
             self.blow("frozen", frozen);
         }

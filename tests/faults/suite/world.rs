@@ -84,7 +84,7 @@ impl Order {
         }
     }
 
-    pub(crate) fn is_cancelled(self) -> Self {
+    pub(crate) fn cancelled(self) -> Self {
         Self {
             want: "cancelled",
             ..self

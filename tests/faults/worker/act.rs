@@ -120,7 +120,7 @@ impl Act {
     async fn touch_the_world(&self) -> Result<(), Failure> {
         let asked = true_now();
         self.lease.check().await?;
-        self.write(Entry {
+        self.write(&Entry {
             asked: Some(asked),
             ..self.entry(What::Effect, "")
         })
@@ -136,12 +136,12 @@ impl Act {
     }
 
     fn note(&self, what: What, note: &str) -> Result<(), Failure> {
-        self.write(self.entry(what, note))
+        self.write(&self.entry(what, note))
     }
 
-    fn write(&self, entry: Entry) -> Result<(), Failure> {
+    fn write(&self, entry: &Entry) -> Result<(), Failure> {
         self.journal
-            .write(&entry)
+            .write(entry)
             .map_err(|error| Failure::new(Fault::Permanent, "script.journal", error.to_string()))
     }
 }
