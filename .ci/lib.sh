@@ -85,11 +85,13 @@ require_rust() {
     cargo --version >/dev/null || die "the Rust toolchain that rust-toolchain.toml names can't be used"
 }
 
-# Settings in the caller's environment are for his own service: nothing here may touch what they lead to.
+# Settings in the caller's environment are for his own service: nothing here may touch what they lead to. What the fault
+# suite is told is no setting of a service.
 forget_settings() {
     local name
     for name in $(compgen -e); do
         case $name in
+        KANBU_FAULTS_*) ;;
         DATABASE_URL | BACKUP_* | KANBU_* | POSTGRES_* | PG[A-Z]*) unset "$name" ;;
         esac
     done
