@@ -63,8 +63,10 @@ impl World {
     }
 
     async fn try_enqueue(&self, new: &NewJob) -> Result<Enqueued, QueueError> {
-        let mut conn = self.db.pool().acquire().await.unwrap();
-        queue::enqueue(&mut conn, new).await
+        let mut tx = self.db.pool().begin().await?;
+        let enqueued = queue::enqueue(&mut tx, new).await?;
+        tx.commit().await?;
+        Ok(enqueued)
     }
 
     async fn enqueue(&self, new: &NewJob) -> JobId {
