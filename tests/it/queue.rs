@@ -9,6 +9,8 @@ mod endings;
 mod model;
 #[path = "queue_outage.rs"]
 mod outage;
+#[path = "queue_pooler.rs"]
+mod pooler;
 #[path = "queue_random.rs"]
 mod random;
 #[path = "queue_rules.rs"]
@@ -60,6 +62,15 @@ impl World {
             database: Some(database),
             db,
         }
+    }
+
+    /// Of a world on the shared server.
+    fn url(&self) -> &str {
+        &self
+            .database
+            .as_ref()
+            .expect("a database of the shared server")
+            .url
     }
 
     async fn try_enqueue(&self, new: &NewJob) -> Result<Enqueued, QueueError> {
