@@ -15,6 +15,8 @@ mod formats;
 mod main_path;
 #[path = "process/offline.rs"]
 mod offline;
+#[path = "process/pooler.rs"]
+mod pooler;
 #[path = "process/refusals.rs"]
 mod refusals;
 #[path = "process/running.rs"]
