@@ -7,6 +7,8 @@
     reason = "helpers of tests report by panicking too"
 )]
 
+#[path = "process/drain.rs"]
+mod drain;
 #[path = "process/failures.rs"]
 mod failures;
 #[path = "process/formats.rs"]
@@ -17,6 +19,8 @@ mod main_path;
 mod offline;
 #[path = "process/pooler.rs"]
 mod pooler;
+#[path = "process/queue.rs"]
+mod queue;
 #[path = "process/refusals.rs"]
 mod refusals;
 #[path = "process/running.rs"]

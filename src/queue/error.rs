@@ -35,9 +35,18 @@ pub enum QueueError {
     Undecodable { column: &'static str, value: String },
     #[error("job {job} is {state} and can't be retried")]
     NotDead { job: JobId, state: String },
+    #[error("job {job} is {state} and waits for no time")]
+    NotQueued { job: JobId, state: String },
+    #[error("the control database has no queue yet")]
+    NotPrepared,
     #[error("the lane for {0} jobs broke off")]
     LaneEnded(&'static str),
 }
+
+/// What PostgreSQL calls it when a schema that no migration has touched is asked.
+const UNDEFINED_TABLE: &str = "42P01";
+const UNDEFINED_FUNCTION: &str = "42883";
+const UNDEFINED_SCHEMA: &str = "3F000";
 
 impl From<sqlx::Error> for QueueError {
     /// The functions of the schema speak in SQLSTATEs; here they become words.
@@ -50,6 +59,7 @@ impl From<sqlx::Error> for QueueError {
             Some("KB001") => Self::KindRefused(message),
             Some("KB002") => Self::RequestKeyReused(message),
             Some("22023") => Self::Invalid(message),
+            Some(UNDEFINED_TABLE | UNDEFINED_FUNCTION | UNDEFINED_SCHEMA) => Self::NotPrepared,
             _ => Self::Database(error),
         }
     }
@@ -135,7 +145,9 @@ impl Classified for QueueError {
             | Self::NotFound(_)
             | Self::Ambiguous { .. }
             | Self::Undecodable { .. }
-            | Self::NotDead { .. } => Fault::Permanent,
+            | Self::NotDead { .. }
+            | Self::NotQueued { .. }
+            | Self::NotPrepared => Fault::Permanent,
         }
     }
 
@@ -152,6 +164,8 @@ impl Classified for QueueError {
             Self::Ambiguous { .. } => "queue.ambiguous",
             Self::Undecodable { .. } => "queue.undecodable",
             Self::NotDead { .. } => "queue.not_dead",
+            Self::NotQueued { .. } => "queue.not_queued",
+            Self::NotPrepared => "queue.not_prepared",
             Self::LaneEnded(_) => "queue.lane_ended",
         }
     }
@@ -169,6 +183,10 @@ impl Classified for QueueError {
             Self::Ambiguous { .. } => "give more of the id's last digits",
             Self::Undecodable { .. } => "the row was written by a newer version, or by hand",
             Self::NotDead { .. } => "only dead jobs are retried by hand; enqueue a new one instead",
+            Self::NotQueued { .. } => "only a queued job can be made due",
+            Self::NotPrepared => {
+                "run `kanbu-backup migrate db`, or start a worker, which does the same"
+            }
             Self::Invalid(_) | Self::LaneEnded(_) => return None,
         };
         Some(Cow::Borrowed(hint))

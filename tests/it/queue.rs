@@ -1,10 +1,16 @@
 //! The queue on a real server. Tests wait for rows and signals; where only time matters, leases are moved back in SQL.
 //! Every world is asked for broken invariants when it ends.
 
+#[path = "queue_classes.rs"]
+mod classes;
 #[path = "queue_crew.rs"]
 mod crew;
+#[path = "queue_drain.rs"]
+mod drain;
 #[path = "queue_endings.rs"]
 mod endings;
+#[path = "queue_history.rs"]
+mod history;
 #[path = "queue_model.rs"]
 mod model;
 #[path = "queue_outage.rs"]
