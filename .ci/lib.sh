@@ -41,6 +41,8 @@ is_there() {
     postgresql) [ -n "$(server_programs)" ] && has psql && has pg_dump ;;
     docker) has docker && { has dockerd || docker info >/dev/null 2>&1; } ;;
     node) has node ;;
+    # Debian keeps it where only root looks.
+    pgbouncer) has pgbouncer || [ -x /usr/sbin/pgbouncer ] ;;
     python) python3 -c 'import sys; assert sys.version_info >= (3, 9)' 2>/dev/null ;;
     cryptography) python3 -c 'import cryptography' 2>/dev/null ;;
     venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;

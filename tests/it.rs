@@ -27,6 +27,8 @@ mod dump;
 mod envelopes;
 #[path = "it/pipeline.rs"]
 mod pipeline;
+#[path = "it/pooler.rs"]
+mod pooler;
 #[path = "it/private_server.rs"]
 mod private_server;
 #[path = "it/protected.rs"]

@@ -17,6 +17,8 @@ mod formats;
 mod main_path;
 #[path = "process/offline.rs"]
 mod offline;
+#[path = "process/pooler.rs"]
+mod pooler;
 #[path = "process/queue.rs"]
 mod queue;
 #[path = "process/refusals.rs"]

@@ -32,7 +32,8 @@ settings! {
     CONTROL_URL: "KANBU_BACKUP_DATABASE_URL", Some("control.url"), POSTGRES_URL, Fallback::None, SecretUrl,
         "The control database; without it `up` starts a private PostgreSQL of its own.";
     LISTEN_URL: "KANBU_BACKUP_LISTEN_URL", Some("control.listen_url"), POSTGRES_URL, Fallback::None, SecretUrl,
-        "The direct address of the control database for LISTEN, when the other goes through a pooler.";
+        "A direct address of the control database, when the other leads through a pooler in transaction mode: for \
+         LISTEN and migrations. Without it workers look for jobs every second.";
     STATE_DIR: "KANBU_BACKUP_STATE_DIR", Some("control.state_directory"), Form::Path,
         Fallback::Computed(
             "/var/lib/kanbu-backup for root or where that is writable, else $XDG_STATE_HOME/kanbu-backup \

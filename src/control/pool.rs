@@ -9,7 +9,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::{ACQUIRE_TIMEOUT, Connection, ControlError};
+use super::{ACQUIRE_TIMEOUT, Connection, ControlError, LIMITS, pooler};
 
 /// Some connections to the control database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -20,7 +20,13 @@ pub struct Pool {
 
 impl Pool {
     /// Opens nothing yet. `pooled`: behind the address is a pooler in transaction mode.
-    pub(super) fn new(options: PgConnectOptions, most: u32, pooled: bool) -> Self {
+    pub(super) fn new(address: PgConnectOptions, most: u32, pooled: bool) -> Self {
+        // A pooler takes no options at the start; there each transaction sets its limits.
+        let options = if pooled {
+            address
+        } else {
+            pooler::marked(address).options(LIMITS.map(|(name, limit)| (name, limit.as_millis())))
+        };
         let connections = PgPoolOptions::new()
             .max_connections(most)
             .acquire_timeout(ACQUIRE_TIMEOUT)

@@ -116,13 +116,16 @@ impl QueueError {
         self.fault() == Fault::Transient
     }
 
-    /// Whether what was asked may have been committed all the same: the question went out, no answer came back.
+    /// Whether what was asked may have been committed all the same: the question went out, no answer came back. A pooler
+    /// says of a server that it lost sight of that the connection failed (class 08), and that is no answer either.
     pub(super) fn leaves_commit_unknown(&self) -> bool {
         match self {
             Self::Unanswered(_) => true,
+            Self::Database(sqlx::Error::Database(refusal)) => {
+                refusal.code().is_some_and(|code| code.starts_with("08"))
+            }
             Self::Database(error) => {
-                error.as_database_error().is_none()
-                    && !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
+                !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
             }
             _ => false,
         }

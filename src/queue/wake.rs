@@ -22,7 +22,8 @@ use super::{
     keeper::Keeper,
 };
 use crate::{
-    control::{ControlDb, within},
+    control::{ControlDb, ControlError, within},
+    fault::Classified,
     id::WorkerId,
     job::Kind,
 };
@@ -113,7 +114,14 @@ impl Ear {
             };
             self.signals.hearing.store(false, Ordering::Relaxed);
             if let Err(error) = heard {
-                tracing::warn!(%error, "not listening to the control database; looking every second instead");
+                let hint = error.hint();
+                tracing::warn!(%error, hint = hint.as_deref(), "not listening to the control database; looking every second instead");
+                if matches!(
+                    error,
+                    QueueError::Control(ControlError::NoDirectAddress { .. })
+                ) {
+                    return;
+                }
             }
             tokio::select! {
                 () = over.cancelled() => return,

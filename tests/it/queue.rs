@@ -23,6 +23,8 @@ mod model;
 mod outage;
 #[path = "queue_payload.rs"]
 mod payload;
+#[path = "queue_pooler.rs"]
+mod pooler;
 #[path = "queue_random.rs"]
 mod random;
 #[path = "queue_roles.rs"]
@@ -78,9 +80,20 @@ impl World {
         }
     }
 
+    /// Of a world on the shared server.
+    fn url(&self) -> &str {
+        &self
+            .database
+            .as_ref()
+            .expect("a database of the shared server")
+            .url
+    }
+
     async fn try_enqueue(&self, new: &NewJob) -> Result<Enqueued, QueueError> {
-        let mut conn = self.db.pool().acquire().await.unwrap();
-        queue::enqueue(&mut conn, new).await
+        let mut tx = self.db.pool().begin().await?;
+        let enqueued = queue::enqueue(&mut tx, new).await?;
+        tx.commit().await?;
+        Ok(enqueued)
     }
 
     async fn enqueue(&self, new: &NewJob) -> JobId {
