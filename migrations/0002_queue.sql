@@ -38,7 +38,7 @@ create table kanbu_backup.job (
   backoff_base        interval not null,
   backoff_cap         interval not null,
   dedupe_key          text,
-  request_key         text unique,
+  request_key         text,
   request_digest      bytea,
   origin              text not null check (origin in ('api', 'cron', 'follow_up', 'operator')),
   schedule_id         uuid,
@@ -58,8 +58,11 @@ create table kanbu_backup.job (
 
 create index job_ready on kanbu_backup.job (kind, priority desc, run_at, id) where state = 'queued';
 create index job_due on kanbu_backup.job (kind, run_at) where state = 'queued';
-create index job_waiting_on_subject on kanbu_backup.job (subject) where state = 'queued' and exclusive;
+create index job_waiting_on_subject on kanbu_backup.job (kind, subject, priority desc, run_at, id)
+  where state = 'queued' and exclusive;
 create index job_dead on kanbu_backup.job (finished_at desc) where state = 'dead';
+-- Partial, as most jobs have none: what is not in an index need not be moved in it.
+create unique index job_request_key on kanbu_backup.job (request_key) where request_key is not null;
 create index job_children on kanbu_backup.job (parent_job_id) where parent_job_id is not null;
 -- The key frees itself when the job ends.
 create unique index job_one_open_per_key on kanbu_backup.job (kind, subject, dedupe_key)

@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use super::{
     Handler, LeaseTerms, Limits,
-    backoff::Patience,
+    backoff::{Patience, gather},
     claim::{Claim, Claimed, claim, recover},
     finish::{Close, Ending},
     keeper::Keeper,
@@ -129,11 +129,10 @@ impl Lane {
             return std::future::pending().await;
         };
         let mut slots = vec![first];
-        while slots.len() < self.batch
-            && let Ok(another) = Arc::clone(&self.slots).try_acquire_owned()
-        {
-            slots.push(another);
-        }
+        gather(&mut slots, self.batch, || {
+            Arc::clone(&self.slots).try_acquire_owned().ok()
+        })
+        .await;
         slots
     }
 
