@@ -43,6 +43,7 @@ is_there() {
     node) has node ;;
     python) python3 -c 'import sys; assert sys.version_info >= (3, 9)' 2>/dev/null ;;
     cryptography) python3 -c 'import cryptography' 2>/dev/null ;;
+    venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     *) has "$1" ;;
     esac
 }
@@ -55,6 +56,7 @@ packages_of() {
     node) echo nodejs ;;
     python) echo python3 ;;
     cryptography) echo python3 python3-cryptography ;;
+    venv) echo python3-venv ;;
     *) echo "$1" ;;
     esac
 }

@@ -21,6 +21,8 @@ mod offline;
 mod queue;
 #[path = "process/refusals.rs"]
 mod refusals;
+#[path = "process/roles.rs"]
+mod roles;
 #[path = "process/running.rs"]
 mod running;
 #[path = "process/stopping.rs"]

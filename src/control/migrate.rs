@@ -1,8 +1,8 @@
 //! The schema of the control database: forward only, under an advisory lock, its table inside our own schema.
 
 use sqlx::{
-    ConnectOptions, Connection,
-    migrate::{MigrateError, Migrator},
+    ConnectOptions, Connection, PgConnection,
+    migrate::{Migrate, MigrateError, Migrator},
     postgres::PgConnectOptions,
 };
 
@@ -25,11 +25,24 @@ pub(super) async fn migrate(direct: &PgConnectOptions) -> Result<(), ControlErro
         ("search_path", "pg_catalog"),
     ]);
     let mut connection = options.connect().await?;
-    let outcome = migrator().run(&mut connection).await.map_err(explain);
+    let outcome = if is_current(&mut connection).await {
+        Ok(())
+    } else {
+        migrator().run(&mut connection).await.map_err(explain)
+    };
     // Closing also gives back the lock, which a failed migration keeps.
     let closed = connection.close().await;
     outcome?;
     Ok(closed?)
+}
+
+/// Whether there is nothing to do. A login that may not change the schema, as a worker's, can find that out.
+async fn is_current(connection: &mut PgConnection) -> bool {
+    let Ok(applied) = connection.list_applied_migrations(TABLE).await else {
+        return false;
+    };
+    let applied = applied.iter().map(|step| (step.version, &step.checksum));
+    applied.eq(migrator().iter().map(|step| (step.version, &step.checksum)))
 }
 
 fn migrator() -> Migrator {

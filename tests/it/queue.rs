@@ -3,20 +3,28 @@
 
 #[path = "queue_classes.rs"]
 mod classes;
+#[path = "queue_clients.rs"]
+mod clients;
 #[path = "queue_crew.rs"]
 mod crew;
 #[path = "queue_drain.rs"]
 mod drain;
 #[path = "queue_endings.rs"]
 mod endings;
+#[path = "queue_enqueue.rs"]
+mod enqueue;
 #[path = "queue_history.rs"]
 mod history;
 #[path = "queue_model.rs"]
 mod model;
 #[path = "queue_outage.rs"]
 mod outage;
+#[path = "queue_payload.rs"]
+mod payload;
 #[path = "queue_random.rs"]
 mod random;
+#[path = "queue_roles.rs"]
+mod roles;
 #[path = "queue_rules.rs"]
 mod rules;
 #[path = "queue_wake.rs"]
