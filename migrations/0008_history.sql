@@ -18,7 +18,7 @@ declare
   thinned integer;
 begin
   if p_keep is null or p_keep < interval '1 day' then
-    perform refuse(format('history can''t be kept for %L', p_keep), 'a day is the least');
+    perform refuse(format('history is kept for a day at least, not for %L', p_keep), 'name a longer time');
   end if;
   -- One worker at a time; what another one does needn't be done again.
   if not pg_try_advisory_xact_lock(hashtextextended('kanbu_backup.thin_history', 0)) then
@@ -57,10 +57,3 @@ begin
   return thinned;
 end
 $$;
-<<<<<<< HEAD:migrations/0008_history.sql
-=======
-
-insert into kanbu_backup.role_right (role, privilege, object) values ('worker', 'execute', 'thin_history');
-
-do $$ begin perform kanbu_backup.grant_roles(); end $$;
->>>>>>> sql:migrations/0009_history.sql

@@ -52,7 +52,7 @@ pub use self::{
     reap::{Leftovers, Reaped, reap},
     renew::{Renewal, Renewed, renew},
     state::{JobState, Origin, WorkerState},
-    stats::{KindStats, Overdue, Pause, Unserved, overdue, pauses, stats, unserved},
+    stats::{KindStats, Overdue, Pause, overdue, pauses, stats},
     subjects::register_subjects,
     terms::{LeaseTerms, Limits},
 };
