@@ -96,26 +96,32 @@ impl ControlDb {
         let address = options(&config.url, CONTROL)?;
         let given = config.listen_url.as_deref();
         let given = given.map(|url| options(url, CONTROL)).transpose()?;
-        let pool = |purpose: &str, most, pooled| {
+        let pool = |purpose: &str, pool, pooled| {
             let address = address.clone();
             let address = address.application_name(&name(&config.role, purpose));
-            Pool::new(address, most, pooled)
+            Pool::new(address, pool, pooled)
         };
+        let for_work = || PgPoolOptions::new().max_connections(WORK_CONNECTIONS);
+        // A renewal that meets a dead connection is tried again at once on another; a test before each would be a second
+        // thing that can hang.
+        let for_renewals = PgPoolOptions::new()
+            .max_connections(RENEWAL_CONNECTIONS)
+            .test_before_acquire(false);
         let is_pooled = async |work: &Pool| {
             let found = pooler::is_behind(&work.connections).await;
             found.map_err(|source| unreachable(CONTROL, &address, source))
         };
 
-        let mut work = pool("work", WORK_CONNECTIONS, given.is_some());
+        let mut work = pool("work", for_work(), given.is_some());
         let pooled = is_pooled(&work).await?;
         if pooled && given.is_none() {
-            work = pool("work", WORK_CONNECTIONS, pooled);
+            work = pool("work", for_work(), pooled);
             is_pooled(&work).await?;
         }
         let direct = given.or_else(|| (!pooled).then(|| address.clone()));
         Ok(Self {
             work,
-            renewals: pool("renewals", RENEWAL_CONNECTIONS, pooled),
+            renewals: pool("renewals", for_renewals, pooled),
             direct: direct.map(|direct| {
                 pooler::marked(direct).application_name(&name(&config.role, "direct"))
             }),
