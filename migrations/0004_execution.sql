@@ -73,7 +73,7 @@ create function kanbu_backup.claim(
 ) returns table (
   execution_id uuid, job_id uuid, attempt smallint, subject text, payload jsonb, due_in double precision
 )
-language plpgsql set search_path = kanbu_backup, pg_temp
+language plpgsql security definer set search_path = kanbu_backup, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
 set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
@@ -131,7 +131,7 @@ $$;
 create function kanbu_backup.recover(p_ids uuid[], p_lease interval) returns table (
   execution_id uuid, job_id uuid, attempt smallint, subject text, payload jsonb
 )
-language sql set search_path = kanbu_backup, pg_temp as $$
+language sql security definer set search_path = kanbu_backup, pg_temp as $$
   update execution e set lease_until = now() + p_lease
     from job j
    where e.id = any (p_ids) and e.ended_at is null and e.lease_until > clock_timestamp() and j.id = e.job_id
@@ -142,7 +142,7 @@ $$;
 -- `[{"id", "progress", "log_from", "log"}]`. An id missing from the answer is lost.
 create function kanbu_backup.renew(p_renewals jsonb, p_lease interval)
 returns table (execution_id uuid, cancel_requested boolean)
-language sql set search_path = kanbu_backup, pg_temp as $$
+language sql security definer set search_path = kanbu_backup, pg_temp as $$
   with asked as (
     select a.id, a.progress, a.log_from, a.log
       from jsonb_to_recordset(p_renewals) as a (id uuid, progress jsonb, log_from integer, log text[])
@@ -238,7 +238,7 @@ $$;
 -- Closes executions, each fenced alone, and settles their jobs. The answer per execution:
 -- 'closed' now; 'already', by this owner, before a reply that was lost; 'lost', and nothing of it was written.
 create function kanbu_backup.finish(p_endings jsonb) returns table (execution_id uuid, answer text)
-language plpgsql set search_path = kanbu_backup, pg_temp
+language plpgsql security definer set search_path = kanbu_backup, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
 set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
@@ -263,7 +263,8 @@ begin
            bytes_in = a.bytes_in, bytes_out = a.bytes_out, artifact_id = a.artifact_id
       from asked a join held h on h.id = a.id
      -- The fence. It asks the row as it was locked.
-     where e.id = any (array(select a.id from asked a)) and e.id = a.id and h.ended_at is null and h.lease_until > clock_timestamp()
+     where e.id = any (array(select a.id from asked a)) and e.id = a.id
+       and h.ended_at is null and h.lease_until > clock_timestamp()
     returning e.id
   )
   select coalesce(array_agg(n.id), '{}') into closed from ended n;
@@ -282,7 +283,7 @@ $$;
 
 -- Closes executions whose lease has run out, a hundred at a time. Any worker may call it, as often as it likes.
 create function kanbu_backup.reap() returns table (execution_id uuid, job_id uuid, kind text)
-language plpgsql set search_path = kanbu_backup, pg_temp
+language plpgsql security definer set search_path = kanbu_backup, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
 set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column

@@ -37,8 +37,7 @@ declare
   dead job;
 begin
   if p_budget is null or p_budget not between 1 and 1000 then
-    raise exception 'a budget of % attempts is not within 1 and 1000', quote_nullable(p_budget)
-      using errcode = '22023';
+    perform refuse(format('a budget of %L attempts is not within 1 and 1000', p_budget), 'one more is usual');
   end if;
   select * into dead from job j where j.id = p_job for no key update;
   if not found or dead.state <> 'dead' then
@@ -83,13 +82,12 @@ create function kanbu_backup.refuse_unless_pausable(p_kind text, p_subject text)
 language plpgsql set search_path = kanbu_backup, pg_temp as $$
 begin
   if p_kind is null or p_kind <> '*' and not exists (select from kind_rule k where k.kind = p_kind) then
-    raise exception 'there is no job kind %', quote_nullable(p_kind)
-      using errcode = '22023', hint = 'backup, restore, prune, verify and notify are the kinds of job; * is any';
+    perform refuse(format('there is no job kind %L', p_kind),
+                   'backup, restore, prune, verify and notify are the kinds of job; * is any');
   end if;
-  if p_subject is null or p_subject <> '*'
-     and p_subject !~ '^(database|source|cluster|directory):[^#[:cntrl:]]+(#(prune|verify))?$' then
-    raise exception '% is not a subject', quote_nullable(p_subject)
-      using errcode = '22023', hint = 'write scope:name, for instance database:kanbu; * is any';
+  if p_subject is null or p_subject <> '*' and not is_subject(p_subject) then
+    perform refuse(format('%L is not a subject', p_subject),
+                   'write scope:name, for instance database:kanbu; * is any');
   end if;
 end
 $$;
@@ -104,8 +102,8 @@ language plpgsql security definer set search_path = kanbu_backup, pg_temp as $$
 begin
   perform refuse_unless_pausable(p_kind, p_subject);
   if p_until <= now() then
-    raise exception 'a pause until % would be over already', p_until
-      using errcode = '22023', hint = 'name a time that is still to come, or none';
+    perform refuse(format('a pause until %s would be over already', p_until),
+                   'name a time that is still to come, or none');
   end if;
   insert into queue_control as c (kind, subject, paused_at, paused_until, reason, paused_by)
   values (p_kind, p_subject, now(), p_until, p_reason, coalesce(p_by, session_user))
@@ -139,8 +137,8 @@ language plpgsql security definer set search_path = kanbu_backup, pg_temp as $$
 begin
   perform refuse_unless_pausable(p_kind, '*');
   if p_kind = '*' or p_max < 1 then
-    raise exception 'a limit is a number of at least 1 for one kind, not % for %', p_max, quote_literal(p_kind)
-      using errcode = '22023', hint = 'a pause lets none run';
+    perform refuse(format('a limit is a number of at least 1 for one kind, not %s for %L', p_max, p_kind),
+                   'a pause lets none run');
   end if;
   insert into queue_control as c (kind, max_running) values (p_kind, p_max)
   on conflict (kind, subject) do update set max_running = p_max;
@@ -176,6 +174,38 @@ select w.id, w.host, w.version, w.slots, w.listening, w.started_at, w.last_seen_
             when w.stopping_at is not null then 'stopping'
             else 'working' end as state
   from kanbu_backup.worker w;
+
+create view kanbu_backup.pause_in_force as
+select c.kind, c.subject, c.paused_at, c.paused_until, c.paused_by, c.reason
+  from kanbu_backup.queue_control c
+ where c.paused_at is not null and (c.paused_until is null or c.paused_until > now());
+
+-- Every kind in numbers: jobs by state, each state counted from its partial index; `slots` of the workers that claim.
+create view kanbu_backup.kind_overview as
+with queued as (
+  select j.kind, count(*) filter (where j.run_at <= now()) as ready,
+         count(*) filter (where j.run_at > now() and j.attempts = 0) as scheduled,
+         count(*) filter (where j.run_at > now() and j.attempts > 0) as retrying,
+         now() - min(j.run_at) filter (where j.run_at <= now()) as oldest_ready
+    from kanbu_backup.job j where j.state = 'queued' group by j.kind
+), ended as (
+  select j.kind, count(*) filter (where j.state = 'succeeded') as succeeded,
+         count(*) filter (where j.state = 'cancelled') as cancelled
+    from kanbu_backup.job j where j.state in ('succeeded', 'cancelled') group by j.kind
+)
+select k.kind, coalesce(q.ready, 0) as ready, coalesce(q.scheduled, 0) as scheduled,
+       coalesce(q.retrying, 0) as retrying, q.oldest_ready,
+       (select count(*) from kanbu_backup.job j where j.state = 'running' and j.kind = k.kind) as running,
+       coalesce(e.succeeded, 0) as succeeded,
+       (select count(*) from kanbu_backup.job j where j.state = 'dead' and j.kind = k.kind) as dead,
+       coalesce(e.cancelled, 0) as cancelled,
+       (select count(*) from kanbu_backup.execution x where x.ended_at is null and x.kind = k.kind) as open,
+       (select c.max_running from kanbu_backup.queue_control c where c.kind = k.kind and c.subject = '*') as max_running,
+       (select coalesce(sum((w.slots ->> k.kind)::bigint), 0)::bigint
+          from kanbu_backup.worker_state w where w.state = 'working') as slots
+  from kanbu_backup.kind_rule k
+  left join queued q on q.kind = k.kind
+  left join ended e on e.kind = k.kind;
 
 create view kanbu_backup.running as
 select e.id as execution_id, e.job_id, e.kind, e.subject, e.attempt, j.max_attempts, e.worker_id, w.host as worker_host,

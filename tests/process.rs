@@ -23,6 +23,8 @@ mod pooler;
 mod queue;
 #[path = "process/refusals.rs"]
 mod refusals;
+#[path = "process/roles.rs"]
+mod roles;
 #[path = "process/running.rs"]
 mod running;
 #[path = "process/stopping.rs"]

@@ -105,12 +105,11 @@ pub async fn workers(db: &ControlDb) -> Result<Vec<WorkerView>, QueueError> {
                 WorkerRow,
                 r#"select w.id as "id!", w.host as "host!", w.version as "version!", w.state as "state!",
                           w.slots as "slots!", w.listening as "listening!", w.started_at as "started_at!",
-                          w.last_seen_at as "last_seen_at!", w.drain_requested_by, e.id as "execution_id?",
-                          e.job_id as "job_id?", e.kind as "kind?", e.subject as "subject?",
-                          e.started_at as "began_at?"
-                     from kanbu_backup.worker_state w
-                     left join kanbu_backup.execution e on e.worker_id = w.id and e.ended_at is null
-                    order by w.started_at, w.id, e.fence"#
+                          w.last_seen_at as "last_seen_at!", w.drain_requested_by, r.execution_id as "execution_id?",
+                          r.job_id as "job_id?", r.kind as "kind?", r.subject as "subject?",
+                          r.started_at as "began_at?"
+                     from kanbu_backup.worker_state w left join kanbu_backup.running r on r.worker_id = w.id
+                    order by w.started_at, w.id, r.started_at"#
             );
             Ok::<_, QueueError>(workers.fetch_all(conn).await?)
         })

@@ -1,6 +1,8 @@
 //! What can go wrong with the queue.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
+
+use sqlx::postgres::PgDatabaseError;
 
 use crate::{
     catalog::CatalogError,
@@ -26,7 +28,9 @@ pub enum QueueError {
     #[error("{0}")]
     RequestKeyReused(String),
     #[error("{0}")]
-    Invalid(String),
+    Invalid(Refusal),
+    #[error("the login at the control database lacks a right: {0}")]
+    NotAllowed(String),
     #[error("there is no job {0}")]
     NotFound(String),
     #[error("{text:?} is short for {count} jobs")]
@@ -43,6 +47,19 @@ pub enum QueueError {
     LaneEnded(&'static str),
 }
 
+/// What the schema said of bad input, and what it advises.
+#[derive(Debug)]
+pub struct Refusal {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 /// What PostgreSQL calls it when a schema that no migration has touched is asked.
 const UNDEFINED_TABLE: &str = "42P01";
 const UNDEFINED_FUNCTION: &str = "42883";
@@ -51,15 +68,24 @@ const UNDEFINED_SCHEMA: &str = "3F000";
 impl From<sqlx::Error> for QueueError {
     /// The functions of the schema speak in SQLSTATEs; here they become words.
     fn from(error: sqlx::Error) -> Self {
-        let Some(refusal) = error.as_database_error() else {
+        let Some(refusal) = error
+            .as_database_error()
+            .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+        else {
             return Self::Database(error);
         };
         let message = refusal.message().to_owned();
-        match refusal.code().as_deref() {
-            Some("KB001") => Self::KindRefused(message),
-            Some("KB002") => Self::RequestKeyReused(message),
-            Some("22023") => Self::Invalid(message),
-            Some(UNDEFINED_TABLE | UNDEFINED_FUNCTION | UNDEFINED_SCHEMA) => Self::NotPrepared,
+        match refusal.code() {
+            // The code alone may mean a plan that a migration has made obsolete.
+            "0A000" if refusal.table() == Some("kind_rule") => Self::KindRefused(message),
+            "KB002" => Self::RequestKeyReused(message),
+            // The other two: a NUL character, which the database can't hold.
+            "22023" | "22021" | "22P05" => Self::Invalid(Refusal {
+                message,
+                hint: refusal.hint().map(str::to_owned),
+            }),
+            "42501" => Self::NotAllowed(message),
+            UNDEFINED_TABLE | UNDEFINED_FUNCTION | UNDEFINED_SCHEMA => Self::NotPrepared,
             _ => Self::Database(error),
         }
     }
@@ -142,6 +168,7 @@ impl Classified for QueueError {
             Self::KindRefused(_)
             | Self::RequestKeyReused(_)
             | Self::Invalid(_)
+            | Self::NotAllowed(_)
             | Self::NotFound(_)
             | Self::Ambiguous { .. }
             | Self::Undecodable { .. }
@@ -160,6 +187,7 @@ impl Classified for QueueError {
             Self::KindRefused(_) => "queue.kind_refused",
             Self::RequestKeyReused(_) => "queue.request_key_reused",
             Self::Invalid(_) => "queue.invalid",
+            Self::NotAllowed(_) => "queue.not_allowed",
             Self::NotFound(_) => "queue.not_found",
             Self::Ambiguous { .. } => "queue.ambiguous",
             Self::Undecodable { .. } => "queue.undecodable",
@@ -174,6 +202,10 @@ impl Classified for QueueError {
         let hint = match self {
             Self::Control(error) => return error.hint(),
             Self::Catalog(error) => return error.hint(),
+            Self::Invalid(refusal) => return refusal.hint.clone().map(Cow::Owned),
+            Self::NotAllowed(_) => {
+                "grant it the role for what it does, kanbu_backup_worker or kanbu_backup_api (docs/enqueue.md)"
+            }
             Self::Database(_) | Self::Unanswered(_) => {
                 "see that the control database runs and can be reached"
             }
@@ -187,7 +219,7 @@ impl Classified for QueueError {
             Self::NotPrepared => {
                 "run `kanbu-backup migrate db`, or start a worker, which does the same"
             }
-            Self::Invalid(_) | Self::LaneEnded(_) => return None,
+            Self::LaneEnded(_) => return None,
         };
         Some(Cow::Borrowed(hint))
     }

@@ -30,6 +30,7 @@ mod reap;
 mod renew;
 mod state;
 mod stats;
+mod subjects;
 mod terms;
 mod wake;
 mod wire;
@@ -39,8 +40,8 @@ pub use self::{
     control::{Cancelled, Retried, cancel, limit_running, pause, rehearse, resume, retry, run_now},
     crew::{Crew, Handler},
     drain::{Held, WorkerView, drain, workers},
-    enqueue::{Enqueued, NewJob, enqueue, submit},
-    error::QueueError,
+    enqueue::{Dedupe, Enqueued, NewJob, enqueue, submit},
+    error::{QueueError, Refusal},
     finish::{Answer, Close, Ending, finish_many, publish},
     follow::follow,
     history::{History, thin},
@@ -51,7 +52,8 @@ pub use self::{
     reap::{Leftovers, Reaped, reap},
     renew::{Renewal, Renewed, renew},
     state::{JobState, Origin, WorkerState},
-    stats::{KindStats, Overdue, Pause, Unserved, overdue, pauses, stats, unserved},
+    stats::{KindStats, Overdue, Pause, overdue, pauses, stats},
+    subjects::register_subjects,
     terms::{LeaseTerms, Limits},
 };
 pub use crate::execution::store::{ExecutionView, earlier_executions, executions};

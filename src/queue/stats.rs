@@ -38,35 +38,12 @@ pub struct KindStats {
 pub async fn stats(db: &ControlDb) -> Result<Vec<KindStats>, QueueError> {
     let rows = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
         Box::pin(async move {
-            // State by state, so that each count is read from the partial index of that state.
             let stats = sqlx::query!(
-                r#"with counted as (
-                     select kind, count(*) filter (where run_at <= now()) as ready,
-                            count(*) filter (where run_at > now() and error_code is null) as scheduled,
-                            count(*) filter (where run_at > now() and error_code is not null) as retrying,
-                            extract(epoch from now() - min(run_at) filter (where run_at <= now()))::float8 as oldest
-                       from kanbu_backup.job where state = 'queued' group by kind
-                   ), ended as (
-                     select kind, count(*) filter (where state = 'succeeded') as succeeded,
-                            count(*) filter (where state = 'cancelled') as cancelled
-                       from kanbu_backup.job where state in ('succeeded', 'cancelled') group by kind
-                   )
-                   select k.kind, coalesce(c.ready, 0) as "ready!", coalesce(c.scheduled, 0) as "scheduled!",
-                          coalesce(c.retrying, 0) as "retrying!", c.oldest,
-                          (select count(*) from kanbu_backup.job j
-                            where j.state = 'running' and j.kind = k.kind) as "running!",
-                          coalesce(n.succeeded, 0) as "succeeded!", coalesce(n.cancelled, 0) as "cancelled!",
-                          (select count(*) from kanbu_backup.job j
-                            where j.state = 'dead' and j.kind = k.kind) as "dead!",
-                          (select count(*) from kanbu_backup.execution e
-                            where e.ended_at is null and e.kind = k.kind) as "open!",
-                          (select q.max_running from kanbu_backup.queue_control q
-                            where q.kind = k.kind and q.subject = '*') as max_running,
-                          (select coalesce(sum((w.slots ->> k.kind)::bigint), 0)::bigint
-                             from kanbu_backup.worker_state w where w.state = 'working') as "slots!"
-                     from kanbu_backup.kind_rule k
-                     left join counted c on c.kind = k.kind
-                     left join ended n on n.kind = k.kind"#
+                r#"select kind as "kind!", ready as "ready!", scheduled as "scheduled!", retrying as "retrying!",
+                          extract(epoch from oldest_ready)::float8 as oldest, running as "running!",
+                          succeeded as "succeeded!", dead as "dead!", cancelled as "cancelled!", open as "open!",
+                          max_running, slots as "slots!"
+                     from kanbu_backup.kind_overview"#
             );
             Ok::<_, QueueError>(stats.fetch_all(conn).await?)
         })
@@ -114,9 +91,7 @@ pub async fn pauses(db: &ControlDb) -> Result<Vec<Pause>, QueueError> {
             let pauses = sqlx::query!(
                 r#"select nullif(kind, '*') as kind, nullif(subject, '*') as subject, paused_at as "since!",
                           paused_until, paused_by, reason
-                     from kanbu_backup.queue_control
-                    where paused_at is not null and (paused_until is null or paused_until > now())
-                    order by paused_at, kind, subject"#
+                     from kanbu_backup.pause_in_force order by paused_at, kind, subject"#
             );
             Ok::<_, QueueError>(pauses.fetch_all(conn).await?)
         })
@@ -150,9 +125,9 @@ pub async fn overdue(db: &ControlDb) -> Result<Vec<Overdue>, QueueError> {
     let rows = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
         Box::pin(async move {
             let overdue = sqlx::query!(
-                r#"select id, job_id, worker_id, extract(epoch from now() - lease_until)::float8 as "seconds!"
-                     from kanbu_backup.execution
-                    where ended_at is null and lease_until < now() - interval '10 seconds' order by lease_until"#
+                r#"select execution_id as "id!", job_id as "job_id!", worker_id as "worker_id!",
+                          extract(epoch from -lease_left)::float8 as "seconds!"
+                     from kanbu_backup.running where lease_left < interval '-10 seconds' order by lease_until"#
             );
             Ok::<_, QueueError>(overdue.fetch_all(conn).await?)
         })
@@ -165,38 +140,4 @@ pub async fn overdue(db: &ControlDb) -> Result<Vec<Overdue>, QueueError> {
         seconds: row.seconds,
     });
     Ok(overdue.collect())
-}
-
-/// Due jobs of a kind that no worker takes.
-#[derive(Clone, Debug, Serialize)]
-pub struct Unserved {
-    pub kind: Kind,
-    pub jobs: i64,
-    pub oldest_seconds: f64,
-}
-
-/// Kinds with jobs that have been due for a minute while no worker claims such jobs.
-pub async fn unserved(db: &ControlDb) -> Result<Vec<Unserved>, QueueError> {
-    let rows = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
-        Box::pin(async move {
-            let unserved = sqlx::query!(
-                r#"select j.kind, count(*) as "jobs!", extract(epoch from now() - min(j.run_at))::float8 as "oldest!"
-                     from kanbu_backup.job j
-                    where j.state = 'queued' and j.run_at < now() - interval '1 minute'
-                      and not exists (select from kanbu_backup.worker_state w
-                            where w.state = 'working' and jsonb_exists(w.slots, j.kind))
-                    group by j.kind order by j.kind"#
-            );
-            Ok::<_, QueueError>(unserved.fetch_all(conn).await?)
-        })
-    })
-    .await?;
-    let unserved = rows.into_iter().map(|row| {
-        Ok(Unserved {
-            kind: read::kind(&row.kind)?,
-            jobs: row.jobs,
-            oldest_seconds: row.oldest,
-        })
-    });
-    unserved.collect()
 }

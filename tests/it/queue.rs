@@ -1,24 +1,34 @@
 //! The queue on a real server. Tests wait for rows and signals; where only time matters, leases are moved back in SQL.
 //! Every world is asked for broken invariants when it ends.
 
+#[path = "queue_claims.rs"]
+mod claims;
 #[path = "queue_classes.rs"]
 mod classes;
+#[path = "queue_clients.rs"]
+mod clients;
 #[path = "queue_crew.rs"]
 mod crew;
 #[path = "queue_drain.rs"]
 mod drain;
 #[path = "queue_endings.rs"]
 mod endings;
+#[path = "queue_enqueue.rs"]
+mod enqueue;
 #[path = "queue_history.rs"]
 mod history;
 #[path = "queue_model.rs"]
 mod model;
 #[path = "queue_outage.rs"]
 mod outage;
+#[path = "queue_payload.rs"]
+mod payload;
 #[path = "queue_pooler.rs"]
 mod pooler;
 #[path = "queue_random.rs"]
 mod random;
+#[path = "queue_roles.rs"]
+mod roles;
 #[path = "queue_rules.rs"]
 mod rules;
 #[path = "queue_wake.rs"]

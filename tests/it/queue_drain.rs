@@ -27,6 +27,12 @@ async fn until_it_claims_no_more(world: &World) {
     .await;
 }
 
+async fn until_told_to_stop(act: &Act) {
+    timeout(PATIENCE, act.lease.cancelled().cancelled())
+        .await
+        .expect("the handler to be told to stop");
+}
+
 #[tokio::test]
 async fn a_worker_asked_to_drain_finishes_what_it_has_begun_and_goes() {
     let world = World::new().await;
@@ -87,7 +93,7 @@ async fn past_its_limit_a_drain_gives_the_job_back_uncharged() {
     let act = hands.next().await;
     let worker = until_worker(&world, WorkerState::Working).await;
     assert!(queue::drain(&world.db, worker.id, "anna").await.unwrap());
-    act.lease.cancelled().cancelled().await;
+    until_told_to_stop(&act).await;
     hands.gone().await;
     assert_eq!(world.state(job).await, (JobState::Queued, 0));
     assert!(!world.executions(job).await[0].charged);
@@ -105,7 +111,7 @@ async fn a_stop_during_a_drain_gives_what_runs_the_usual_grace_from_then() {
     until_it_claims_no_more(&world).await;
     assert!(!act.lease.cancelled().is_cancelled());
     hands.stop.cancel();
-    act.lease.cancelled().cancelled().await;
+    until_told_to_stop(&act).await;
     hands.gone().await;
     assert_eq!(world.state(job).await, (JobState::Queued, 0));
     world.holds().await;

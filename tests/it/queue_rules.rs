@@ -5,7 +5,7 @@ use kanbu_backup::{
     execution::Outcome,
     fault::Fault,
     job::{Job, Notify, Prune, Verify, VerifyLevel},
-    queue::{Blocked, Cancelled, Retried},
+    queue::{Blocked, Cancelled, Dedupe, Retried},
 };
 
 use super::*;
@@ -77,7 +77,7 @@ async fn values_out_of_range_are_refused_at_the_door() {
             ..base.clone()
         },
         NewJob {
-            dedupe_key: Some("k".repeat(256)),
+            dedupe: Dedupe::Key("k".repeat(256)),
             ..base.clone()
         },
     ];
@@ -148,40 +148,6 @@ async fn a_job_belongs_to_the_transaction_that_enqueues_it() {
         .unwrap();
     tx.rollback().await.unwrap();
     assert!(world.try_claim().await.is_none());
-}
-
-#[tokio::test]
-async fn sql_callers_enqueue_what_rust_can_read() {
-    let world = World::new().await;
-    world
-        .sql(r#"select kanbu_backup.enqueue_backup('database:kanbu', '{"label": "before import", "pin": true}')"#)
-        .await;
-    let claimed = world.claim().await;
-    let job = Job::from_payload(Kind::Backup, claimed.payload).unwrap();
-    let Job::Backup(backup) = job else {
-        panic!("{job:?}")
-    };
-    assert_eq!(
-        (backup.label.as_deref(), backup.pin),
-        (Some("before import"), true)
-    );
-
-    for options in [
-        r#"{"lable": "x"}"#,
-        r#"{"pin": 1}"#,
-        r#"{"label": 1}"#,
-        "[]",
-    ] {
-        let call = format!("select kanbu_backup.enqueue_backup('database:kanbu', '{options}')");
-        let error = sqlx::query(AssertSqlSafe(call))
-            .execute(world.db.bare_pool())
-            .await
-            .unwrap_err();
-        let code = error
-            .as_database_error()
-            .and_then(|e| e.code().map(std::borrow::Cow::into_owned));
-        assert_eq!(code.as_deref(), Some("22023"), "{options}");
-    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use kanbu_backup::{
     control::ControlDb,
     fault::{Failure, Fault},
     job::{Kind, UnknownKind},
-    queue::{Crew, History, LeaseTerms},
+    queue::{self, Crew, History, LeaseTerms},
 };
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +64,7 @@ pub async fn serve(
     stop: Stop,
 ) -> Result<(), Failure> {
     wiring::prepare(config, &db).await?;
+    queue::register_subjects(&db, &wiring::subjects(config)?).await?;
     let deps = wiring::deps(config, db.clone()).await?;
     warn_without_key(config);
     let sweeper = sweeper::spawn(&deps.backup, config, stop.gently.clone());

@@ -6,7 +6,7 @@ use kanbu_backup::{
     clock::{Clock, SystemClock},
     control::ControlDb,
     fault::Failure,
-    queue::{self, WorkerState, WorkerView},
+    queue::{self, KindStats, WorkerState, WorkerView},
 };
 
 use super::{super::time, finding::Finding};
@@ -16,6 +16,9 @@ const NEWS_FOR: chrono::TimeDelta = chrono::TimeDelta::days(1);
 
 /// Listening takes a worker a moment after its start.
 const DEAF_AFTER: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
+
+/// Seconds; while workers are exchanged there may be none for a moment.
+const LONG_DUE: f64 = 60.0;
 
 /// Looks at everything; what can't be looked at is a finding too.
 pub(super) async fn look(db: &ControlDb) -> Vec<Finding> {
@@ -32,18 +35,9 @@ async fn look_at_all(db: &ControlDb, findings: &mut Vec<Finding>) -> Result<(), 
     invariants(db, findings).await?;
     leases(db, findings).await?;
     workers(&queue::workers(db).await?, findings);
-    for of in queue::unserved(db).await? {
-        findings.push(Finding::wrong(
-            format!("{} jobs", of.kind),
-            format!(
-                "{} due, the oldest for {}, and no worker takes them",
-                of.jobs,
-                time::span(of.oldest_seconds)
-            ),
-            "start a `kanbu-backup worker` whose KANBU_BACKUP_WORKER_KINDS names the kind",
-        ));
-    }
-    dead(db, findings).await?;
+    let kinds = queue::stats(db).await?;
+    unserved(&kinds, findings);
+    dead(&kinds, findings);
     pauses(db, findings).await
 }
 
@@ -109,8 +103,25 @@ fn workers(workers: &[WorkerView], findings: &mut Vec<Finding>) {
     }
 }
 
-async fn dead(db: &ControlDb, findings: &mut Vec<Finding>) -> Result<(), Failure> {
-    let kinds = queue::stats(db).await?;
+/// Whatever else a job waits for: without a worker of its kind it waits in vain.
+fn unserved(kinds: &[KindStats], findings: &mut Vec<Finding>) {
+    for of in kinds.iter().filter(|of| of.slots == 0) {
+        let Some(waited) = of.oldest_ready_seconds.filter(|it| *it > LONG_DUE) else {
+            continue;
+        };
+        findings.push(Finding::wrong(
+            format!("{} jobs", of.kind),
+            format!(
+                "{} due, the oldest for {}, and no worker takes them",
+                of.ready,
+                time::span(waited)
+            ),
+            "start a `kanbu-backup worker` whose KANBU_BACKUP_WORKER_KINDS names the kind",
+        ));
+    }
+}
+
+fn dead(kinds: &[KindStats], findings: &mut Vec<Finding>) {
     let dead: Vec<_> = kinds
         .iter()
         .filter(|of| of.dead > 0)
@@ -123,7 +134,6 @@ async fn dead(db: &ControlDb, findings: &mut Vec<Finding>) -> Result<(), Failure
             "`kanbu-backup queue dead` says why; then `kanbu-backup job retry ID`",
         ));
     }
-    Ok(())
 }
 
 async fn pauses(db: &ControlDb, findings: &mut Vec<Finding>) -> Result<(), Failure> {

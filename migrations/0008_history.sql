@@ -18,8 +18,7 @@ declare
   thinned integer;
 begin
   if p_keep is null or p_keep < interval '1 day' then
-    raise exception 'history can be kept for a day at least, not for %', quote_nullable(p_keep)
-      using errcode = '22023';
+    perform refuse(format('history is kept for a day at least, not for %L', p_keep), 'name a longer time');
   end if;
   -- One worker at a time; what another one does needn't be done again.
   if not pg_try_advisory_xact_lock(hashtextextended('kanbu_backup.thin_history', 0)) then
@@ -58,5 +57,3 @@ begin
   return thinned;
 end
 $$;
-
-revoke execute on function kanbu_backup.thin_history(text, interval, integer) from public;
