@@ -212,8 +212,8 @@ async fn strangers_keep_the_statements_that_they_prepared_on_the_same_connection
 async fn missing_migrations_need_a_direct_address_and_a_complete_schema_needs_none() {
     let database = empty().await;
     let pooler = Pooler::before(&database.url, REFUSES).await;
-    let pooled = connect(pooler.url(), None).await.unwrap();
-    let error = pooled.migrate().await.unwrap_err();
+    let behind = connect(pooler.url(), None).await.unwrap();
+    let error = behind.migrate().await.unwrap_err();
     assert_eq!(error.code(), "control.no_direct_address");
     assert!(error.hint().unwrap().contains("KANBU_BACKUP_LISTEN_URL"));
     let schemas = "select nspname::text from pg_namespace where nspname = 'kanbu_backup'";
@@ -221,12 +221,12 @@ async fn missing_migrations_need_a_direct_address_and_a_complete_schema_needs_no
 
     let with_direct = connect(pooler.url(), Some(&database.url)).await.unwrap();
     with_direct.migrate().await.unwrap();
-    pooled.migrate().await.unwrap();
+    behind.migrate().await.unwrap();
 
     database
         .run("insert into kanbu_backup.migration values (9999, 'of tomorrow', now(), true, '', 0)")
         .await;
-    let error = pooled.migrate().await.unwrap_err();
+    let error = behind.migrate().await.unwrap_err();
     assert_eq!(error.code(), "control.newer_schema");
     left_nothing_on(&pooler).await;
 }
@@ -257,17 +257,17 @@ async fn a_role_that_may_only_read_the_record_of_migrations_finds_the_schema_com
 async fn the_protected_database_is_recognised_through_a_pooler() {
     let (database, direct) = control_db().await;
     let pooler = Pooler::before(&database.url, REFUSES).await;
-    let pooled = connect(pooler.url(), None).await.unwrap();
+    let behind = connect(pooler.url(), None).await.unwrap();
     for (control, protected) in [
-        (&pooled, database.url.as_str()),
+        (&behind, database.url.as_str()),
         (&direct, pooler.url()),
-        (&pooled, pooler.url()),
+        (&behind, pooler.url()),
     ] {
         let error = refuse_if_protected(control, protected).await.unwrap_err();
         assert_eq!(error.code(), "control.same_database");
     }
     let neighbour = empty().await;
-    refuse_if_protected(&pooled, &neighbour.url).await.unwrap();
+    refuse_if_protected(&behind, &neighbour.url).await.unwrap();
 }
 
 #[tokio::test]
@@ -287,8 +287,8 @@ async fn a_pooler_without_its_server_is_no_control_database() {
 async fn a_transaction_that_its_owner_forgets_lets_go_of_its_rows() {
     let (database, direct) = control_db().await;
     let pooler = Pooler::before(&database.url, REFUSES).await;
-    let pooled = connect(pooler.url(), None).await.unwrap();
-    for db in [&direct, &pooled] {
+    let behind = connect(pooler.url(), None).await.unwrap();
+    for db in [&direct, &behind] {
         let lock = "select kind from kanbu_backup.kind_rule for update";
         let mut forgotten = db.pool().begin().await.unwrap();
         sqlx::query(lock).execute(&mut forgotten).await.unwrap();
