@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    QueueError,
-    backoff::{ANSWER_WITHIN, pause},
-};
+use super::{QueueError, backoff::pause};
 use crate::{
-    control::{ControlDb, within},
+    control::{ControlDb, STATEMENT_TIMEOUT, within},
     job::Kind,
 };
 
 /// Every worker looks at its start and then so often.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
+
+/// After a bite that failed.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Messages are many, and nobody looks for one after so long.
 const KEEP_MESSAGES: Duration = Duration::from_hours(30 * 24);
@@ -52,7 +52,7 @@ impl Default for History {
 /// Forgets a few jobs of a kind that ended longer ago than `keep`, and answers how many; none while another worker does
 /// the same.
 pub async fn thin(db: &ControlDb, kind: Kind, keep: Duration) -> Result<u32, QueueError> {
-    let thinned = within(db.pool(), ANSWER_WITHIN, |conn| {
+    let thinned = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
         Box::pin(async move {
             let thin = sqlx::query_scalar!(
                 r#"select kanbu_backup.thin_history($1, $2::float8 * interval '1 second') as "thinned!""#,
@@ -66,27 +66,35 @@ pub async fn thin(db: &ControlDb, kind: Kind, keep: Duration) -> Result<u32, Que
     Ok(u32::try_from(thinned).unwrap_or_default())
 }
 
-/// Thins again and again until `over`. What fails is tried at the next look.
+/// Thins again and again until `over`.
 pub(super) async fn keep(db: &ControlDb, history: History, over: CancellationToken) {
     loop {
-        for kind in Kind::ALL {
-            let thinned = tokio::select! {
-                () = over.cancelled() => return,
-                thinned = thin_all(db, kind, history.of(kind)) => thinned,
-            };
-            match thinned {
-                Ok(0) => {}
-                Ok(jobs) => {
-                    tracing::info!(job.kind = %kind, jobs, "forgot jobs that ended long ago");
-                }
-                Err(error) => tracing::debug!(%error, job.kind = %kind, "history was not thinned"),
+        let thinned = tokio::select! {
+            () = over.cancelled() => return,
+            thinned = thin_kinds(db, history) => thinned,
+        };
+        let wait = match thinned {
+            Ok(()) => LOOK_EVERY,
+            Err(error) => {
+                tracing::debug!(%error, "history was not thinned");
+                LOOK_AGAIN_AFTER
             }
-        }
+        };
         tokio::select! {
             () = over.cancelled() => return,
-            () = pause(LOOK_EVERY) => {}
+            () = pause(wait) => {}
         }
     }
+}
+
+async fn thin_kinds(db: &ControlDb, history: History) -> Result<(), QueueError> {
+    for kind in Kind::ALL {
+        let jobs = thin_all(db, kind, history.of(kind)).await?;
+        if jobs > 0 {
+            tracing::info!(job.kind = %kind, jobs, "forgot jobs that ended long ago");
+        }
+    }
+    Ok(())
 }
 
 /// Bite by bite, until one finds nothing.
