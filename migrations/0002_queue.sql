@@ -58,7 +58,7 @@ create table kanbu_backup.job (
 
 create index job_ready on kanbu_backup.job (kind, priority desc, run_at, id) where state = 'queued';
 create index job_due on kanbu_backup.job (kind, run_at) where state = 'queued';
-create index job_waiting_on_subject on kanbu_backup.job (kind, subject, priority desc, run_at, id)
+create index job_waiting_on_subject on kanbu_backup.job (subject, kind, priority desc, run_at, id)
   where state = 'queued' and exclusive;
 create index job_dead on kanbu_backup.job (finished_at desc) where state = 'dead';
 -- Partial, as most jobs have none: what is not in an index need not be moved in it.

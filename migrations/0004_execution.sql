@@ -10,6 +10,8 @@ create function kanbu_backup.pick(p_kind text, p_max_version integer, p_room big
 language plpgsql set search_path = kanbu_backup, pg_temp as $$
 declare
   alone   boolean := exists (select from kind_rule k where k.kind = p_kind and k.exclusive);
+  -- Where rows are named by id: a constant would also open the partial indexes of queued jobs to the planner.
+  queued  constant text := 'queued';
   blocked text[];
 begin
   if not alone then
@@ -34,33 +36,34 @@ begin
            select h.id from job h
             where h.state = 'queued' and h.kind = p_kind and h.run_at <= now() and h.payload_version <= p_max_version
             order by h.priority desc, h.run_at, h.id limit 100))
-     and j.state = 'queued' and j.run_at <= now() and j.subject <> all (blocked)
+     and j.state = queued and j.run_at <= now() and j.subject <> all (blocked)
    order by j.priority desc, j.run_at, j.id
    limit p_room for update of j skip locked;
   if found then
     return;
   end if;
 
-  -- However many wait for a blocked subject, none of them is looked at: the first job of every other subject is.
+  -- However many wait for a blocked subject, none of them is looked at: the first job of every other subject is. The
+  -- comparisons of pairs leave the planner the one index that has that order, and no other to wade through.
   return query
-  with recursive waiting (subject) as (
-    (select j.subject from job j where j.state = 'queued' and j.exclusive and j.kind = p_kind order by j.subject limit 1)
+  with recursive waiting (subject, kind) as (
+    (select j.subject, j.kind from job j where j.state = 'queued' and j.exclusive order by j.subject, j.kind limit 1)
     union all
-    select (select j.subject from job j
-             where j.state = 'queued' and j.exclusive and j.kind = p_kind and j.subject > w.subject
-             order by j.subject limit 1)
-      from waiting w where w.subject is not null
+    select n.subject, n.kind from waiting w cross join lateral (
+      select j.subject, j.kind from job j
+       where j.state = 'queued' and j.exclusive and (j.subject, j.kind) > (w.subject, w.kind)
+       order by j.subject, j.kind limit 1) n
   ), first as (
     select f.id from waiting w cross join lateral (
-      select j.id, j.priority, j.run_at from job j
-       where j.state = 'queued' and j.exclusive and j.kind = p_kind and j.subject = w.subject
+      select j.subject, j.kind, j.priority, j.run_at, j.id from job j
+       where j.state = 'queued' and j.exclusive and (j.subject, j.kind) >= (w.subject, w.kind)
          and j.run_at <= now() and j.payload_version <= p_max_version
-       order by j.priority desc, j.run_at, j.id limit 1) f
-     where w.subject <> all (blocked)
+       order by j.subject, j.kind, j.priority desc, j.run_at, j.id limit 1) f
+     where w.kind = p_kind and w.subject <> all (blocked) and (f.subject, f.kind) = (w.subject, w.kind)
      order by f.priority desc, f.run_at, f.id limit p_room + 20
   )
   select j.id from job j
-   where j.id = any (array(select f.id from first f)) and j.state = 'queued' and j.run_at <= now()
+   where j.id = any (array(select f.id from first f)) and j.state = queued and j.run_at <= now()
    order by j.priority desc, j.run_at, j.id
    limit p_room for update of j skip locked;
 end
@@ -142,13 +145,14 @@ $$;
 -- `[{"id", "progress", "log_from", "log"}]`. An id missing from the answer is lost.
 create function kanbu_backup.renew(p_renewals jsonb, p_lease interval)
 returns table (execution_id uuid, cancel_requested boolean)
-language sql security definer set search_path = kanbu_backup, pg_temp as $$
+language sql security definer set search_path = kanbu_backup, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off as $$
   with asked as (
     select a.id, a.progress, a.log_from, a.log
       from jsonb_to_recordset(p_renewals) as a (id uuid, progress jsonb, log_from integer, log text[])
   ), fenced as materialized (
     select e.id from execution e
-     where e.id in (select a.id from asked a) and e.ended_at is null and e.lease_until > clock_timestamp()
+     where e.id = any (array(select a.id from asked a)) and e.ended_at is null and e.lease_until > clock_timestamp()
      order by e.id for no key update
   )
   update execution e
@@ -157,9 +161,9 @@ language sql security definer set search_path = kanbu_backup, pg_temp as $$
          -- A repeated request finds its lines there already and appends only what is new.
          log = case when a.log is null then e.log
                     else e.log || a.log[cardinality(e.log) - a.log_from + 1 :] end
-    from asked a join fenced f on f.id = a.id, job j
-   where e.id = a.id and j.id = e.job_id
-  returning e.id, j.cancel_requested_at is not null
+    from asked a join fenced f on f.id = a.id
+   where e.id = any (array(select a.id from asked a)) and e.id = a.id
+  returning e.id, (select j.cancel_requested_at is not null from job j where j.id = e.job_id)
 $$;
 
 -- `base * 2^(attempt - 1)`, at most `cap`, give or take a fifth.
@@ -219,10 +223,12 @@ begin
 
   if cardinality(free) > 0 then
     wake := wake || array(
-      select k.kind from execution e cross join kind_rule k
-       where e.id = any (free) and exists (select from job w
-               where w.kind = k.kind and w.subject = e.subject and w.state = 'queued' and w.exclusive
-                 and w.run_at <= now()));
+      select k.kind from execution e cross join kind_rule k cross join lateral (
+        -- As in `pick`.
+        select w.subject, w.kind from job w
+         where w.state = 'queued' and w.exclusive and (w.subject, w.kind) >= (e.subject, k.kind) and w.run_at <= now()
+         order by w.subject, w.kind, w.priority desc, w.run_at, w.id limit 1) n
+       where e.id = any (free) and (n.subject, n.kind) = (e.subject, k.kind));
     -- Short jobs are followed by nobody, and their commits shouldn't queue behind the notification lock.
     perform pg_notify('kanbu_backup_end', e.job_id::text) from execution e where e.id = any (free);
   end if;
@@ -230,7 +236,7 @@ begin
     select c.kind from queue_control c
      where c.subject = '*' and c.max_running is not null
        and exists (select from execution e where e.id = any (p_executions) and e.kind = c.kind)
-       and exists (select from job w where w.kind = c.kind and w.state = 'queued' and w.run_at <= now()));
+       and (select true from job w where w.kind = c.kind and w.state = 'queued' and w.run_at <= now() limit 1));
   perform pg_notify('kanbu_backup_job', w.kind) from (select distinct unnest(wake)) w (kind);
 end
 $$;

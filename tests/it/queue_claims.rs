@@ -91,6 +91,11 @@ async fn a_session_that_began_on_empty_tables_reads_no_more_rows_when_they_have_
                  select gen_random_uuid(), '{kind}', 'database:kanbu', true, '{{}}', 1, 4, '1 second', '1 minute', 'api',
                         'succeeded', 1, now()
                    from generate_series(1, {growth});
+                 insert into kanbu_backup.job (id, kind, subject, exclusive, payload, payload_version, max_attempts,
+                        backoff_base, backoff_cap, origin)
+                 select gen_random_uuid(), '{kind}', 'database:crowd', '{kind}' = 'backup', '{{}}', 1, 4, '1 second',
+                        '1 minute', 'api'
+                   from generate_series(1, {growth});
                  insert into kanbu_backup.execution (id, job_id, kind, subject, exclusive, worker_id, attempt, started_at,
                         lease_until, ended_at, outcome)
                  select gen_random_uuid(), j.id, j.kind, j.subject, true, gen_random_uuid(), 1, now(), now(), now(),
@@ -111,7 +116,8 @@ async fn a_session_that_began_on_empty_tables_reads_no_more_rows_when_they_have_
         }
         let cost: Vec<i64> = rows_read.chunks(2).map(|pair| pair[1] - pair[0]).collect();
         let (first, last) = (cost[1], cost[cost.len() - 1]);
-        assert!(last <= first + 50, "{kind}: {cost:?}");
+        // A claim may look at the first hundred in the queue, and again at those of them that can go.
+        assert!(last <= first + 250, "{kind}: {cost:?}");
         session.commit().await.unwrap();
     }
 }
