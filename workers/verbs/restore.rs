@@ -64,12 +64,21 @@ fn into(kind: ArtifactKind, named: Option<&str>, short: &str) -> Result<RestoreI
         (ArtifactKind::Source, Some(path)) => {
             let path =
                 absolute(path).map_err(|error| VerbError::File("resolve", path.into(), error))?;
-            Ok(RestoreInto::Directory { path })
+            directory(path)
         }
         (ArtifactKind::Source, None) => Err(VerbError::Unusable(
             "name the directory to restore into with --into".to_owned(),
         )),
     }
+}
+
+/// A job is JSON, and the working directory that a path begins with need not be text.
+fn directory(path: PathBuf) -> Result<RestoreInto, VerbError> {
+    if path.to_str().is_none() {
+        let text = format!("the directory {} is not UTF-8", path.display());
+        return Err(VerbError::Unusable(text));
+    }
+    Ok(RestoreInto::Directory { path })
 }
 
 async fn dry_run(
@@ -147,5 +156,20 @@ fn text(found: &Value) -> String {
             found["rows"],
             found["database"].as_str().unwrap_or_default()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_whose_name_is_no_text_is_refused() {
+        let odd = Path::new(OsStr::from_bytes(b"/srv/\xff/new"));
+        let refused = directory(odd.to_owned()).unwrap_err();
+        assert!(refused.to_string().contains("not UTF-8"), "{refused}");
+        assert!(directory("/srv/new".into()).is_ok());
     }
 }
