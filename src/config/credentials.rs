@@ -55,13 +55,12 @@ impl Purse {
         let mut shared = Vec::new();
         for (kind, word, setting) in SHARED {
             let known = texts.iter().find(|(name, _)| *name == setting.name);
-            let text = match known {
-                Some((_, text)) => text.clone(),
-                None => {
-                    let text = reader.optional(setting, |text| Some(text.to_owned()));
-                    texts.push((setting.name, text.clone()));
-                    text
-                }
+            let text = if let Some((_, text)) = known {
+                text.clone()
+            } else {
+                let text = reader.optional(setting, |text| Some(text.to_owned()));
+                texts.push((setting.name, text.clone()));
+                text
             };
             shared.extend(text.map(|text| (*kind, *word, text)));
         }

@@ -47,12 +47,11 @@ pub(super) fn read(reader: &mut Reader<'_>, env: &super::Env) -> Option<StorageS
     let purse = Purse::read(reader, env);
     let mut found = Vec::new();
     let tables = of_tables(reader);
-    match tables
-        .iter()
-        .any(|table| table.config.role == Role::Primary)
-    {
-        true => refuse_two_primaries(reader),
-        false => found.extend(kanbus),
+    let is_primary = |table: &Found| table.config.role == Role::Primary;
+    if tables.iter().any(is_primary) {
+        refuse_two_primaries(reader);
+    } else {
+        found.extend(kanbus);
     }
     found.extend(tables);
     found.extend(

@@ -31,10 +31,10 @@ impl Backend {
         match &config.place {
             Place::Local { directory } => local(config, directory, LocalDirectory::open),
             Place::Mounted { directory } => mounted(config, directory),
-            Place::S3(place) => bucket(config, remote::s3(place, pace)),
-            Place::Gcs(place) => bucket(config, remote::gcs(place, pace)),
-            Place::Azure(place) => bucket(config, remote::azure(place, pace)),
-            Place::GoogleDrive(place) => bucket(config, remote::google_drive(place, pace)),
+            Place::S3(bucket) => over_http(config, remote::s3(bucket, pace)),
+            Place::Gcs(bucket) => over_http(config, remote::gcs(bucket, pace)),
+            Place::Azure(bucket) => over_http(config, remote::azure(bucket, pace)),
+            Place::GoogleDrive(bucket) => over_http(config, remote::google_drive(bucket, pace)),
         }
     }
 
@@ -95,7 +95,7 @@ fn mounted(config: &StorageConfig, path: &FilePath) -> Result<Opened, StorageErr
     })
 }
 
-fn bucket(
+fn over_http(
     config: &StorageConfig,
     opened: object_store::Result<remote::Opened>,
 ) -> Result<Opened, StorageError> {

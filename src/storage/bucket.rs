@@ -50,6 +50,10 @@ impl Bucket {
 
 /// A bucket of S3 or a look-alike, with what look-alikes differ in.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the URL, and they don't depend on one another"
+)]
 pub struct S3Bucket {
     pub bucket: Bucket,
     pub region: Option<String>,
@@ -61,6 +65,8 @@ pub struct S3Bucket {
     pub lists_uploads: bool,
     /// Whether the store takes many deletions in one request.
     pub bulk_delete: bool,
+    /// Whether the store can write an object that replaces nothing.
+    pub conditional_put: bool,
     /// Whether the store checks what it was sent against a checksum that travels beside it.
     pub checksums: bool,
 }

@@ -120,6 +120,7 @@ impl Capabilities {
                 ..LOCAL
             },
             Place::S3(place) => Self {
+                create_only_put: place.conditional_put,
                 lists_unfinished_uploads: place.lists_uploads,
                 end_to_end_checksum: place.checksums,
                 parts: PartLimits {

@@ -120,6 +120,7 @@ fn s3(url: &Url, options: &mut Options) -> Result<S3Bucket, BadPlace> {
         equal_parts: options.flag("equal_parts", false)?,
         lists_uploads: options.flag("list_uploads", true)?,
         bulk_delete: options.flag("bulk_delete", true)?,
+        conditional_put: options.flag("conditional_put", true)?,
         checksums: options.flag("checksums", true)?,
         bucket,
     })
@@ -239,6 +240,7 @@ fn s3_options(place: &S3Bucket) -> Vec<(&'static str, Option<String>)> {
         ("equal_parts", unless(place.equal_parts, false)),
         ("list_uploads", unless(place.lists_uploads, true)),
         ("bulk_delete", unless(place.bulk_delete, true)),
+        ("conditional_put", unless(place.conditional_put, true)),
         ("checksums", unless(place.checksums, true)),
     ]
 }
@@ -255,6 +257,7 @@ mod tests {
             "mount:///mnt/drive",
             "s3://bucket",
             "s3://bucket/deep/prefix?region=eu-central-1",
+            "s3://bucket?list_uploads=false&bulk_delete=false&conditional_put=false&checksums=false",
             "s3://bucket?endpoint=http%3A%2F%2F127.0.0.1%3A9000%2F&login=nobody",
             "s3://bucket?path_style=false&equal_parts=true&endpoint=https%3A%2F%2Fr2.example%2F",
             "gs://bucket/prefix?login=role",

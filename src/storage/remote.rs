@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use object_store::{
     ObjectStore, Result, StaticCredentialProvider,
-    aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum},
+    aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut},
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     gcp::{GcpCredential, GoogleCloudStorageBuilder},
     path::Path,
@@ -28,27 +28,30 @@ pub(super) struct Opened {
     pub(super) uploads: Option<S3Uploads>,
 }
 
-pub(super) fn s3(place: &S3Bucket, pace: Pace) -> Result<Opened> {
-    let bucket = &place.bucket;
+pub(super) fn s3(wanted: &S3Bucket, pace: Pace) -> Result<Opened> {
+    let bucket = &wanted.bucket;
     let plain = bucket.is_plain();
     let mut builder = AmazonS3Builder::new()
         .with_http_connector(Wire { pace })
         .with_client_options(pace.options(plain))
         .with_retry(pace.retry())
         .with_bucket_name(&bucket.name)
-        .with_virtual_hosted_style_request(!place.path_style)
-        .with_disable_bulk_delete(!place.bulk_delete)
+        .with_virtual_hosted_style_request(!wanted.path_style)
+        .with_disable_bulk_delete(!wanted.bulk_delete)
         // TLS guards what is sent, so that hashing it once more for the signature would only cost time.
         .with_unsigned_payload(!plain)
         .with_skip_signature(bucket.login == Login::Nobody);
-    if place.checksums {
+    if wanted.checksums {
         builder = builder.with_checksum_algorithm(Checksum::SHA256);
     }
-    if let Some(region) = &place.region {
+    if !wanted.conditional_put {
+        builder = builder.with_conditional_put(S3ConditionalPut::Disabled);
+    }
+    if let Some(region) = &wanted.region {
         builder = builder.with_region(region);
     }
     if let Some(endpoint) = &bucket.endpoint {
-        builder = builder.with_endpoint(s3_endpoint(endpoint, place));
+        builder = builder.with_endpoint(s3_endpoint(endpoint, wanted));
     }
     let words = [
         (CredentialWord::AccessKeyId, AmazonS3ConfigKey::AccessKeyId),
@@ -69,7 +72,7 @@ pub(super) fn s3(place: &S3Bucket, pace: Pace) -> Result<Opened> {
     };
     let s3 = builder.build()?;
     let prefix = Path::parse(&bucket.prefix)?;
-    let uploads = place.lists_uploads.then(|| {
+    let uploads = wanted.lists_uploads.then(|| {
         Ok::<_, object_store::Error>(S3Uploads::new(s3.clone(), prefix, client(pace, plain)?))
     });
     Ok(Opened {
@@ -123,13 +126,13 @@ pub(super) fn gcs(bucket: &Bucket, pace: Pace) -> Result<Opened> {
     })
 }
 
-pub(super) fn azure(place: &AzureContainer, pace: Pace) -> Result<Opened> {
-    let bucket = &place.bucket;
+pub(super) fn azure(wanted: &AzureContainer, pace: Pace) -> Result<Opened> {
+    let bucket = &wanted.bucket;
     let mut builder = MicrosoftAzureBuilder::new()
         .with_http_connector(Wire { pace })
         .with_client_options(pace.options(bucket.is_plain()))
         .with_retry(pace.retry())
-        .with_account(&place.account)
+        .with_account(&wanted.account)
         .with_container_name(&bucket.name)
         .with_skip_signature(bucket.login == Login::Nobody);
     if let Some(endpoint) = &bucket.endpoint {

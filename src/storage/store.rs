@@ -103,6 +103,9 @@ impl Storage {
         let (path, create) = (path(key), PutMode::Create.into());
         let put = self.0.store.put_opts(&path, bytes.clone().into(), create);
         if let Err(error) = put.await {
+            if matches!(error, object_store::Error::NotImplemented { .. }) {
+                return self.put_after_a_look(key, bytes).await;
+            }
             let error = self.error(key, &error);
             match self.0.backend {
                 Backend::Directory(_) => self.put_without_links(key, bytes, error).await?,
@@ -110,6 +113,16 @@ impl Storage {
             }
         }
         self.make_private(key).await
+    }
+
+    /// Where the store can't decide it. Nobody but the owner of the execution id in the path writes this object, so that
+    /// only his own repetition is to be noticed.
+    async fn put_after_a_look(&self, key: &ObjectKey, bytes: Bytes) -> Result<(), StorageError> {
+        if self.exists(key).await? {
+            return Err(self.already_exists(key));
+        }
+        let put = self.0.store.put(&path(key), bytes.into()).await;
+        put.map(drop).map_err(|error| self.error(key, &error))
     }
 
     /// Where hard links don't exist, a new file is opened exclusively instead.

@@ -26,7 +26,7 @@ use object_store::{
         HttpResponseBody, HttpService, ReqwestConnector,
     },
 };
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 /// How patient a store's requests are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +218,7 @@ struct Steady {
 
 impl Steady {
     fn new(body: HttpResponseBody, pause: Duration) -> Self {
-        let alarm = Box::pin(sleep(pause));
+        let alarm = Box::pin(sleep_until(Instant::now() + pause));
         Self { body, pause, alarm }
     }
 }
