@@ -41,8 +41,11 @@ is_there() {
     postgresql) [ -n "$(server_programs)" ] && has psql && has pg_dump ;;
     docker) has docker && { has dockerd || docker info >/dev/null 2>&1; } ;;
     node) has node ;;
+    # Debian keeps it where only root looks.
+    pgbouncer) has pgbouncer || [ -x /usr/sbin/pgbouncer ] ;;
     python) python3 -c 'import sys; assert sys.version_info >= (3, 9)' 2>/dev/null ;;
     cryptography) python3 -c 'import cryptography' 2>/dev/null ;;
+    venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     *) has "$1" ;;
     esac
 }
@@ -55,6 +58,7 @@ packages_of() {
     node) echo nodejs ;;
     python) echo python3 ;;
     cryptography) echo python3 python3-cryptography ;;
+    venv) echo python3-venv ;;
     *) echo "$1" ;;
     esac
 }
@@ -83,11 +87,13 @@ require_rust() {
     cargo --version >/dev/null || die "the Rust toolchain that rust-toolchain.toml names can't be used"
 }
 
-# Settings in the caller's environment are for his own service: nothing here may touch what they lead to.
+# Settings in the caller's environment are for his own service: nothing here may touch what they lead to. What the fault
+# suite is told is no setting of a service.
 forget_settings() {
     local name
     for name in $(compgen -e); do
         case $name in
+        KANBU_FAULTS_*) ;;
         DATABASE_URL | BACKUP_* | KANBU_* | POSTGRES_* | PG[A-Z]*) unset "$name" ;;
         esac
     done

@@ -71,7 +71,7 @@ make_cluster() {
 }
 
 # start_server [SETTING=VALUE…]: starts it, after making it or after ending what an interrupted run left behind. The data
-# can be made again, so it is not flushed.
+# can be made again, so it is not flushed; a setting said later wins.
 start_server() {
     local programs options setting
     programs=$(server_programs)

@@ -38,7 +38,7 @@ create table kanbu_backup.job (
   backoff_base        interval not null,
   backoff_cap         interval not null,
   dedupe_key          text,
-  request_key         text unique,
+  request_key         text,
   request_digest      bytea,
   origin              text not null check (origin in ('api', 'cron', 'follow_up', 'operator')),
   schedule_id         uuid,
@@ -58,8 +58,11 @@ create table kanbu_backup.job (
 
 create index job_ready on kanbu_backup.job (kind, priority desc, run_at, id) where state = 'queued';
 create index job_due on kanbu_backup.job (kind, run_at) where state = 'queued';
-create index job_waiting_on_subject on kanbu_backup.job (subject) where state = 'queued' and exclusive;
+create index job_waiting_on_subject on kanbu_backup.job (kind, subject, priority desc, run_at, id)
+  where state = 'queued' and exclusive;
 create index job_dead on kanbu_backup.job (finished_at desc) where state = 'dead';
+-- Partial, as most jobs have none: what is not in an index need not be moved in it.
+create unique index job_request_key on kanbu_backup.job (request_key) where request_key is not null;
 create index job_children on kanbu_backup.job (parent_job_id) where parent_job_id is not null;
 -- The key frees itself when the job ends.
 create unique index job_one_open_per_key on kanbu_backup.job (kind, subject, dedupe_key)
@@ -122,10 +125,16 @@ create table kanbu_backup.worker (
   id           uuid primary key,
   host         text not null,
   version      text not null,
-  kinds        text[] not null,
-  slots        integer not null check (slots > 0),
+  -- Jobs of each kind at once: {"backup": 2, "verify": 1}.
+  slots        jsonb not null check (jsonb_typeof(slots) = 'object' and slots <> '{}'),
+  -- Whether it hears notifications; otherwise it looks every second.
+  listening    boolean not null default false,
   started_at   timestamptz not null default now(),
   last_seen_at timestamptz not null default now(),
   stopping_at  timestamptz,
-  stopped_at   timestamptz
+  stopped_at   timestamptz,
+  -- The one wish that a worker reads from its row: claim no more, finish, go.
+  drain_requested_at timestamptz,
+  drain_requested_by text,
+  check (drain_requested_by is null or drain_requested_at is not null)
 );

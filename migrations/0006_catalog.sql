@@ -1,5 +1,5 @@
 -- What we possess. Derived from the manifests on the storages and rebuilt from them; written by catalog alone.
--- An execution is named without a foreign key: its history is thinned while the backup stays.
+-- An execution is named without a foreign key: a catalog that was rebuilt names executions of another control database.
 
 create table kanbu_backup.artifact (
     id                  uuid primary key,

@@ -10,6 +10,8 @@
     reason = "a world that can't be built fails its test"
 )]
 
+mod pooler;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -31,6 +33,8 @@ use crate::{
         tools::{Toolset, find_toolsets},
     },
 };
+
+pub use self::pooler::Pooler;
 
 /// A PostgreSQL for tests, without safety against crashes of the host.
 #[derive(Debug)]

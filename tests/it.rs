@@ -29,6 +29,8 @@ mod envelopes;
 mod gdrive;
 #[path = "it/pipeline.rs"]
 mod pipeline;
+#[path = "it/pooler.rs"]
+mod pooler;
 #[path = "it/private_server.rs"]
 mod private_server;
 #[path = "it/protected.rs"]

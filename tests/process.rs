@@ -7,6 +7,8 @@
     reason = "helpers of tests report by panicking too"
 )]
 
+#[path = "process/drain.rs"]
+mod drain;
 #[path = "process/failures.rs"]
 mod failures;
 #[path = "process/formats.rs"]
@@ -15,8 +17,14 @@ mod formats;
 mod main_path;
 #[path = "process/offline.rs"]
 mod offline;
+#[path = "process/pooler.rs"]
+mod pooler;
+#[path = "process/queue.rs"]
+mod queue;
 #[path = "process/refusals.rs"]
 mod refusals;
+#[path = "process/roles.rs"]
+mod roles;
 #[path = "process/running.rs"]
 mod running;
 #[path = "process/stopping.rs"]

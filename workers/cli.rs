@@ -6,9 +6,13 @@
     reason = "these comments are what `--help` prints, where backticks would show"
 )]
 
+mod queue;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use self::queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume};
 
 /// Backups of Kanbu and of any PostgreSQL that cannot lie about themselves.
 #[derive(Debug, Parser)]
@@ -80,8 +84,19 @@ pub enum Command {
     /// Look at jobs and steer them
     #[command(subcommand)]
     Job(Job),
+    /// Look at the queue, pause and limit it
+    #[command(subcommand)]
+    Queue(Queue),
+    /// Send workers home: they claim no more, finish what they have begun, and go
+    Drain(Drain),
+    /// Put a job of any kind into the queue and follow it
+    Enqueue(Enqueue),
     /// Check the set-up and say how to fix what is wrong
-    Doctor,
+    Doctor {
+        /// Only the queue: invariants, leases, workers, dead jobs, pauses
+        #[arg(long)]
+        queue: bool,
+    },
     /// Show the settings in force
     #[command(subcommand)]
     Config(Config),
@@ -102,6 +117,10 @@ pub struct Worker {
     /// The name shown in lists (default: host name and process id)
     #[arg(long)]
     pub name: Option<String>,
+    /// How long running jobs may go on after SIGTERM or a drain (30s, 2h, 0, unlimited) before they are handed back
+    /// (default: KANBU_BACKUP_GRACE_SECONDS after SIGTERM, unlimited after a drain)
+    #[arg(long, value_parser = drain_timeout, value_name = "TIME")]
+    pub drain_timeout: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -263,25 +282,6 @@ pub struct Delete {
     pub reason: Option<String>,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum Job {
-    /// List jobs
-    List {
-        #[arg(long)]
-        kind: Option<String>,
-        #[arg(long)]
-        state: Option<String>,
-        #[arg(long, default_value_t = 50)]
-        limit: u32,
-    },
-    /// Show a job with its executions
-    Show { id: String },
-    /// Run a dead job again
-    Retry { id: String },
-    /// Cancel a job, waiting or running
-    Cancel { id: String },
-}
-
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum Config {
     /// Show the settings in force, secrets masked
@@ -305,6 +305,15 @@ fn duration(text: &str) -> Result<Duration, String> {
         .filter(|seconds| *seconds > 0)
         .map(Duration::from_secs)
         .ok_or_else(|| "write a time like 30s, 10m or 2h".to_owned())
+}
+
+/// Like [`duration`], or `0` for none, or `unlimited`.
+fn drain_timeout(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" => Ok(Duration::ZERO),
+        "unlimited" => Ok(Duration::MAX),
+        text => duration(text).map_err(|error| format!("{error}, or 0, or unlimited")),
+    }
 }
 
 fn unit(suffix: &str) -> u64 {
@@ -343,14 +352,15 @@ mod tests {
                 text.contains(&format!("| `{name}")),
                 "docs/cli.md lacks the verb {name}"
             );
-            for option in verb
-                .get_arguments()
-                .filter_map(|argument| argument.get_long())
-            {
-                assert!(
-                    text.contains(&format!("--{option}")),
-                    "docs/cli.md lacks --{option} of {name}"
-                );
+            for part in std::iter::once(verb).chain(verb.get_subcommands()) {
+                let word = part.get_name();
+                assert!(text.contains(word), "docs/cli.md lacks {name} {word}");
+                for option in part.get_arguments().filter_map(clap::Arg::get_long) {
+                    assert!(
+                        text.contains(&format!("--{option}")),
+                        "docs/cli.md lacks --{option} of {name} {word}"
+                    );
+                }
             }
         }
     }
@@ -362,5 +372,9 @@ mod tests {
         for text in ["", "0s", "m", "1.5h", "-3s"] {
             assert!(duration(text).is_err(), "{text:?} was accepted");
         }
+        assert_eq!(drain_timeout("0").unwrap(), Duration::ZERO);
+        assert_eq!(drain_timeout("unlimited").unwrap(), Duration::MAX);
+        assert_eq!(drain_timeout("90s").unwrap(), Duration::from_secs(90));
+        assert!(drain_timeout("for ever").is_err());
     }
 }

@@ -58,7 +58,9 @@ impl Exit {
         let code = failure.code.as_ref();
         let (family, rest) = code.split_once('.').unwrap_or((code, ""));
         match (family, rest) {
-            ("usage" | "config" | "subject", _) | (_, "ambiguous" | "same_database") => Self::Usage,
+            ("usage" | "config" | "subject", _)
+            | ("queue", "invalid")
+            | (_, "ambiguous" | "same_database") => Self::Usage,
             (_, "not_found") => Self::NotFound,
             ("refused", _)
             | (
@@ -69,7 +71,10 @@ impl Exit {
                 | "pinned"
                 | "last_of_subject"
                 | "already_running"
-                | "not_dead",
+                | "not_dead"
+                | "not_queued"
+                | "kind_refused"
+                | "request_key_reused",
             ) => Self::Refused,
             ("key", _) | ("envelope", "no_matching_key") => Self::Key,
             ("storage", _) | ("pipeline", "no_storage_left" | "stalled") => Self::Storage,
@@ -119,6 +124,10 @@ mod tests {
             ("envelope.chunk_auth", Exit::Integrity),
             ("artifact.not_found", Exit::NotFound),
             ("config.invalid", Exit::Usage),
+            ("queue.invalid", Exit::Usage),
+            ("queue.kind_refused", Exit::Refused),
+            ("queue.not_prepared", Exit::Database),
+            ("worker.not_found", Exit::NotFound),
             ("handler.panicked", Exit::Failed),
         ] {
             let failure = Failure::new(Fault::Permanent, code, "it went wrong");

@@ -18,7 +18,7 @@ const SYSTEM_STATE_DIRECTORY: &str = "/var/lib/kanbu-backup";
 pub struct ControlSettings {
     /// Without it there is only the private server of `up`.
     pub url: Option<Secret>,
-    /// For LISTEN, when `url` goes through a pooler.
+    /// For LISTEN and migrations, when `url` leads through a pooler.
     pub listen_url: Option<Secret>,
     pub state_directory: PathBuf,
 }

@@ -32,7 +32,8 @@ settings! {
     CONTROL_URL: "KANBU_BACKUP_DATABASE_URL", Some("control.url"), POSTGRES_URL, Fallback::None, SecretUrl,
         "The control database; without it `up` starts a private PostgreSQL of its own.";
     LISTEN_URL: "KANBU_BACKUP_LISTEN_URL", Some("control.listen_url"), POSTGRES_URL, Fallback::None, SecretUrl,
-        "The direct address of the control database for LISTEN, when the other goes through a pooler.";
+        "A direct address of the control database, when the other leads through a pooler in transaction mode: for \
+         LISTEN and migrations. Without it workers look for jobs every second.";
     STATE_DIR: "KANBU_BACKUP_STATE_DIR", Some("control.state_directory"), Form::Path,
         Fallback::Computed(
             "/var/lib/kanbu-backup for root or where that is writable, else $XDG_STATE_HOME/kanbu-backup \
@@ -119,10 +120,13 @@ settings! {
         "Length of a lease: how long a dead worker's job waits for the next one.";
     GRACE: "KANBU_BACKUP_GRACE_SECONDS", Some("worker.grace_seconds"), Form::Whole { from: 0, to: 3600 },
         Fallback::Text("25"), Open,
-        "What running jobs may still take at shutdown before they are handed back.";
+        "What running jobs may still take at shutdown before they are handed back; `worker --drain-timeout` overrides it.";
     SWEEP_AFTER: "KANBU_BACKUP_SWEEP_AFTER_SECONDS", Some("worker.sweep_after_seconds"),
         Form::Whole { from: 60, to: 31_536_000 }, Fallback::Text("86400"), Open,
         "Age at which what a dead execution left on a storage is removed; longer than any lease and any difference of clocks.";
+    HISTORY: "KANBU_BACKUP_HISTORY_DAYS", Some("worker.history_days"), Form::Whole { from: 1, to: 36_500 },
+        Fallback::Text("180"), Open,
+        "How long succeeded and cancelled jobs are remembered; those of existing backups, dead ones and each subject's last stay.";
 
     TIMEZONE: kanbu::BACKUP_CRON_TIMEZONE, Some("schedule.timezone"),
         Form::Said("a zone of the IANA database, like Europe/Amsterdam"), Fallback::Text(kanbu::DEFAULT_TIMEZONE), Open,

@@ -22,6 +22,8 @@ pub struct WorkerSettings {
     pub grace: Duration,
     /// Age at which what no backup came of is removed from the storages.
     pub sweep_after: Duration,
+    /// How long finished jobs are remembered.
+    pub history: Duration,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
@@ -37,6 +39,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
     let lease = reader.whole(settings::LEASE);
     let grace = reader.whole(settings::GRACE);
     let sweep_after = reader.whole(settings::SWEEP_AFTER);
+    let history = reader.whole::<u64>(settings::HISTORY);
     let mut slots: BTreeMap<Kind, usize> = kinds?.into_iter().map(|kind| (kind, 1)).collect();
     for (kind, count) in concurrency.unwrap_or_default() {
         if let Some(slot) = slots.get_mut(&kind) {
@@ -54,6 +57,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
         lease: Duration::from_secs(lease?),
         grace: Duration::from_secs(grace?),
         sweep_after: Duration::from_secs(sweep_after?),
+        history: Duration::from_hours(24 * history?),
     })
 }
 

@@ -34,6 +34,10 @@ pub enum ControlError {
     #[error("migration {version} of the control database failed")]
     Migration { version: i64, source: sqlx::Error },
     #[error(
+        "{needed_for} needs a direct address of the control database, and only a pooler's is known"
+    )]
+    NoDirectAddress { needed_for: &'static str },
+    #[error(
         "the control database may not be the database that is backed up, but both are `{name}` on one server"
     )]
     SameDatabase { name: String },
@@ -55,6 +59,7 @@ impl Classified for ControlError {
             Self::Address { .. }
             | Self::NewerSchema { .. }
             | Self::OtherMigration { .. }
+            | Self::NoDirectAddress { .. }
             | Self::SameDatabase { .. } => Fault::Permanent,
         }
     }
@@ -68,6 +73,7 @@ impl Classified for ControlError {
             Self::NewerSchema { .. } => "control.newer_schema",
             Self::OtherMigration { .. } => "control.other_migration",
             Self::Migration { .. } => "control.migration",
+            Self::NoDirectAddress { .. } => "control.no_direct_address",
             Self::SameDatabase { .. } => "control.same_database",
         }
     }
@@ -83,6 +89,9 @@ impl Classified for ControlError {
             }
             Self::OtherMigration { .. } => {
                 "use a released kanbu-backup; released migrations are never changed".into()
+            }
+            Self::NoDirectAddress { .. } => {
+                "name an address that leads around the pooler in KANBU_BACKUP_LISTEN_URL".into()
             }
             Self::SameDatabase { .. } => "a restore would replace the running queue: create a database `kanbu_backup` and name it in \
                  KANBU_BACKUP_DATABASE_URL"

@@ -39,7 +39,9 @@ pub async fn refuse_if_protected(
     let options = options(protected_url, PROTECTED)?.application_name("kanbu_backup/identity");
     let ask = async {
         let mut connection = options.connect().await?;
-        let theirs = read(&mut connection).await?;
+        let mut transaction = connection.begin().await?;
+        let theirs = read(&mut *transaction).await?;
+        transaction.rollback().await?;
         connection.close().await?;
         Ok(theirs)
     };
@@ -55,7 +57,8 @@ pub async fn refuse_if_protected(
     Ok(())
 }
 
-/// Asks a server. A query at run time, because one of the two databases isn't ours.
+/// Asks a server, in a transaction of the caller's. Queries at run time, because one of the two databases isn't ours, and
+/// without names, because that one may be behind a pooler, too.
 pub(super) async fn read<C>(connection: &mut C) -> Result<Identity, sqlx::Error>
 where
     for<'c> &'c mut C: Executor<'c, Database = Postgres>,
@@ -63,10 +66,12 @@ where
     let readable: bool = sqlx::query_scalar(
         "select has_function_privilege('pg_catalog.pg_control_system()', 'execute')",
     )
+    .persistent(false)
     .fetch_one(&mut *connection)
     .await?;
     let system_identifier = if readable {
         sqlx::query_scalar("select system_identifier from pg_catalog.pg_control_system()")
+            .persistent(false)
             .fetch_one(&mut *connection)
             .await?
     } else {
@@ -77,6 +82,7 @@ where
          from pg_catalog.pg_database
          where datname = pg_catalog.current_database()",
     )
+    .persistent(false)
     .fetch_one(connection)
     .await?;
     Ok(Identity {

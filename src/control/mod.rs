@@ -12,6 +12,7 @@ mod identity;
 mod keyring;
 mod migrate;
 mod pool;
+mod pooler;
 
 use std::{fmt, time::Duration};
 
@@ -46,12 +47,16 @@ const RENEWAL_CONNECTIONS: u32 = 2;
 /// The name of our database in messages.
 const CONTROL: &str = "control database";
 
+/// Who can't do with a pooler.
+const LISTEN: &str = "LISTEN";
+
 /// How to reach the control database.
 #[derive(Clone)]
 pub struct ControlConfig {
     /// Where jobs are read and written. Holds a password.
     pub url: String,
-    /// A direct address, if `url` leads through a pooler in transaction mode; migrations and LISTEN use it.
+    /// A direct address, if `url` leads through a pooler in transaction mode: for LISTEN and migrations. Without it,
+    /// workers look for jobs every second, and migrations that are missing are refused.
     pub listen_url: Option<String>,
     /// Who connects, for `pg_stat_activity`: `worker`, `cron`, `cli`.
     pub role: String,
@@ -71,7 +76,7 @@ impl fmt::Debug for ControlConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ControlConfig")
             .field("role", &self.role)
-            .field("pooled", &self.listen_url.is_some())
+            .field("listen_url", &self.listen_url.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -81,32 +86,46 @@ impl fmt::Debug for ControlConfig {
 pub struct ControlDb {
     work: Pool,
     renewals: Pool,
-    direct: PgConnectOptions,
+    /// Not through a pooler; `None`: unknown.
+    direct: Option<PgConnectOptions>,
 }
 
 impl ControlDb {
-    /// Connects, and fails if the server can't be reached now.
+    /// Connects, and fails if the server can't be reached now. Finds out whether there is a pooler in between.
     pub async fn connect(config: &ControlConfig) -> Result<Self, ControlError> {
-        let direct_url = config.listen_url.as_ref().unwrap_or(&config.url);
-        let direct = options(direct_url, CONTROL)?.application_name(&name(&config.role, "direct"));
-        let pooled = match &config.listen_url {
-            Some(_) => through_pooler(options(&config.url, CONTROL)?),
-            None => with_limits(options(&config.url, CONTROL)?),
+        let address = options(&config.url, CONTROL)?;
+        let given = config.listen_url.as_deref();
+        let given = given.map(|url| options(url, CONTROL)).transpose()?;
+        let pool = |purpose: &str, pool, pooled| {
+            let address = address.clone();
+            let address = address.application_name(&name(&config.role, purpose));
+            Pool::new(address, pool, pooled)
         };
-        let pool = |purpose: &str, most| {
-            let options = pooled
-                .clone()
-                .application_name(&name(&config.role, purpose));
-            Pool::new(options, most, config.listen_url.is_some())
+        let for_work = || PgPoolOptions::new().max_connections(WORK_CONNECTIONS);
+        // A renewal that meets a dead connection is tried again at once on another; a test before each would be a second
+        // thing that can hang.
+        let for_renewals = PgPoolOptions::new()
+            .max_connections(RENEWAL_CONNECTIONS)
+            .test_before_acquire(false);
+        let is_pooled = async |work: &Pool| {
+            let found = pooler::is_behind(&work.connections).await;
+            found.map_err(|source| unreachable(CONTROL, &address, source))
         };
-        let db = Self {
-            work: pool("work", WORK_CONNECTIONS),
-            renewals: pool("renewals", RENEWAL_CONNECTIONS),
-            direct,
-        };
-        let first = db.work.connections.acquire().await;
-        drop(first.map_err(|source| unreachable(CONTROL, &pooled, source))?);
-        Ok(db)
+
+        let mut work = pool("work", for_work(), given.is_some());
+        let pooled = is_pooled(&work).await?;
+        if pooled && given.is_none() {
+            work = pool("work", for_work(), pooled);
+            is_pooled(&work).await?;
+        }
+        let direct = given.or_else(|| (!pooled).then(|| address.clone()));
+        Ok(Self {
+            work,
+            renewals: pool("renewals", for_renewals, pooled),
+            direct: direct.map(|direct| {
+                pooler::marked(direct).application_name(&name(&config.role, "direct"))
+            }),
+        })
     }
 
     /// What a test asks in SQL of its own, past the rules of [`Connection`].
@@ -127,19 +146,29 @@ impl ControlDb {
 
     /// A connection of its own for LISTEN. After a lost connection it reconnects and listens again.
     pub async fn listener(&self) -> Result<PgListener, ControlError> {
+        let direct = self.direct_for(LISTEN)?;
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(CONNECT_TIMEOUT)
             .max_lifetime(None)
             .idle_timeout(None)
-            .connect_lazy_with(self.direct.clone());
+            .connect_lazy_with(direct.clone());
         let listener = PgListener::connect_with(&pool).await;
-        listener.map_err(|source| unreachable(CONTROL, &self.direct, source))
+        let mut listener = listener.map_err(|error| pooler::explain(error, direct, LISTEN))?;
+        // Otherwise a stranger inherits the server connection, and what it hears.
+        pooler::refuse(&mut listener, LISTEN).await?;
+        Ok(listener)
+    }
+
+    /// What a pooler can't do has to go there.
+    fn direct_for(&self, needed_for: &'static str) -> Result<&PgConnectOptions, ControlError> {
+        let direct = self.direct.as_ref();
+        direct.ok_or(ControlError::NoDirectAddress { needed_for })
     }
 
     /// Brings the schema up to date.
     pub async fn migrate(&self) -> Result<(), ControlError> {
-        migrate::migrate(&self.direct).await
+        migrate::migrate(self).await
     }
 
     /// Which database this is, whatever name or address leads to it.
@@ -162,24 +191,19 @@ impl ControlDb {
 impl fmt::Debug for ControlDb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ControlDb")
-            .field("place", &place(&self.direct))
+            .field("work", &self.work)
+            .field("direct", &self.direct.as_ref().map(place))
             .finish_non_exhaustive()
     }
 }
 
 /// Reads a URL. The error doesn't repeat it.
 fn options(url: &str, database: &'static str) -> Result<PgConnectOptions, ControlError> {
-    url.parse()
-        .map_err(|source| ControlError::Address { database, source })
-}
-
-fn with_limits(options: PgConnectOptions) -> PgConnectOptions {
-    options.options(LIMITS.map(|(name, limit)| (name, format!("{}ms", limit.as_millis()))))
-}
-
-/// A pooler in transaction mode takes no start-up options; there each transaction sets its limits.
-fn through_pooler(options: PgConnectOptions) -> PgConnectOptions {
-    options.extra_float_digits(None)
+    let options: PgConnectOptions = url
+        .parse()
+        .map_err(|source| ControlError::Address { database, source })?;
+    // How floats are written out matters only in queries without parameters; poolers refuse to be told.
+    Ok(options.extra_float_digits(None))
 }
 
 fn name(role: &str, purpose: &str) -> String {

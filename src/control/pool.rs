@@ -9,7 +9,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::{ACQUIRE_TIMEOUT, Connection, ControlError};
+use super::{ACQUIRE_TIMEOUT, Connection, ControlError, LIMITS, pooler};
 
 /// Some connections to the control database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -20,9 +20,14 @@ pub struct Pool {
 
 impl Pool {
     /// Opens nothing yet. `pooled`: behind the address is a pooler in transaction mode.
-    pub(super) fn new(options: PgConnectOptions, most: u32, pooled: bool) -> Self {
-        let connections = PgPoolOptions::new()
-            .max_connections(most)
+    pub(super) fn new(address: PgConnectOptions, pool: PgPoolOptions, pooled: bool) -> Self {
+        // A pooler takes no options at the start; there each transaction sets its limits.
+        let options = if pooled {
+            address
+        } else {
+            pooler::marked(address).options(LIMITS.map(|(name, limit)| (name, limit.as_millis())))
+        };
+        let connections = pool
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy_with(options);
         Self {
@@ -32,8 +37,13 @@ impl Pool {
     }
 
     /// A connection to hold on to. Behind a pooler it does nothing outside of a transaction.
+    ///
+    /// Whoever gives up waiting leaves the opening of a connection to itself: one that takes longer than any patience
+    /// would otherwise be begun anew each time, and never come to be.
     pub async fn acquire(&self) -> Result<Connection<'static>, ControlError> {
-        let connection = self.connections.acquire().await?;
+        let connections = self.connections.clone();
+        let opening = tokio::spawn(async move { connections.acquire().await });
+        let connection = opening.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))?;
         Ok(Connection::plain(connection, self.pooled))
     }
 

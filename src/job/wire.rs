@@ -1,7 +1,9 @@
 //! A job's way through `job.payload`: one JSON object per kind with a version beside it, refused when it can't be read.
+//!
+//! The same is refused when it is enqueued, by the SQL function `payload_flaw`, so that every language meets one rule.
 
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Job, Kind};
 
@@ -50,7 +52,10 @@ fn object(payload: &impl Serialize) -> Value {
 }
 
 fn typed<T: DeserializeOwned>(kind: Kind, payload: Value) -> Result<T, Undecodable> {
-    serde_json::from_value(payload).map_err(|reason| Undecodable { kind, reason })
+    // A struct could be read from an array too, which nobody means and the database doesn't store.
+    serde_json::from_value::<Map<String, Value>>(payload)
+        .and_then(|members| serde_json::from_value(Value::Object(members)))
+        .map_err(|reason| Undecodable { kind, reason })
 }
 
 #[cfg(test)]

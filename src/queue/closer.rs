@@ -9,7 +9,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Ending, QueueError, backoff::Patience, finish::finish_many, finish::publish,
+    Answer, Ending, QueueError,
+    backoff::{Patience, gather},
+    finish::finish_many,
+    finish::publish,
     keeper::Keeper,
 };
 use crate::{control::ControlDb, id::ExecutionId};
@@ -52,9 +55,7 @@ impl Closer {
                 let Some(ending) = ending else { return };
                 self.pending.push(ending);
             }
-            while let Ok(ending) = self.endings.try_recv() {
-                self.pending.push(ending);
-            }
+            gather(&mut self.pending, BATCH, || self.endings.try_recv().ok()).await;
             match self.deliver().await {
                 Ok(()) => patience = Patience::new(),
                 Err(error) => {

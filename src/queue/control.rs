@@ -1,14 +1,28 @@
-//! What people do to jobs and to the queue: cancel, retry, pause, resume, cap. Each is one SQL function, the same that a
+//! What people do to jobs and to the queue: cancel, retry, run now, pause, resume, cap. Each is one SQL function, the same that a
 //! `psql` session may call.
 
 use chrono::{DateTime, Utc};
 
-use super::{JobState, QueueError, backoff::ANSWER_WITHIN};
+use super::{Enqueued, JobState, NewJob, QueueError, backoff::ANSWER_WITHIN, enqueue::enqueue};
 use crate::{
     control::{ControlDb, within},
     id::JobId,
     job::{Kind, Subject},
 };
+
+/// What enqueueing would come to, by every check there is. Nothing is enqueued.
+pub async fn rehearse(db: &ControlDb, new: &NewJob) -> Result<Enqueued, QueueError> {
+    let new = new.clone();
+    within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let mut rehearsal = conn.begin().await?;
+            let enqueued = enqueue(&mut rehearsal, &new).await?;
+            rehearsal.rollback().await?;
+            Ok(enqueued)
+        })
+    })
+    .await
+}
 
 /// What a cancel came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +83,22 @@ pub async fn retry(db: &ControlDb, job: JobId, budget: i16) -> Result<Retried, Q
             state: state.to_owned(),
         }),
         (None, _) => Err(QueueError::NotFound(job.to_string())),
+    }
+}
+
+/// Makes a job due that waits for its time.
+pub async fn run_now(db: &ControlDb, job: JobId) -> Result<(), QueueError> {
+    let answer = within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let run_now = sqlx::query_scalar!("select kanbu_backup.run_now($1)", job.as_uuid());
+            Ok::<_, QueueError>(run_now.fetch_one(conn).await?)
+        })
+    })
+    .await?;
+    match answer {
+        None => Err(QueueError::NotFound(job.to_string())),
+        Some(answer) if answer == "due" => Ok(()),
+        Some(state) => Err(QueueError::NotQueued { job, state }),
     }
 }
 

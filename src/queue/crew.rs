@@ -1,7 +1,7 @@
 //! A process's workers: one lane per kind, and the tasks that serve them all.
 //!
-//! The order of going home: no more claims; the grace; being stopped; the last endings delivered; only then the keeper,
-//! because leases are renewed until nothing is held any more.
+//! The order of going home: no more claims; the time that running jobs may take; being stopped; the last endings delivered;
+//! only then the keeper, because leases are renewed until nothing is held any more.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -11,11 +11,13 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    LeaseTerms, Leftovers, Limits, QueueError, apalis,
+    History, LeaseTerms, Leftovers, Limits, QueueError, apalis,
+    backoff::pause,
     closer::Closer,
+    history,
     keeper::Keeper,
     lane::{Lane, Shift},
-    reap::Presence,
+    presence::Presence,
     wake::{Ear, Signals},
 };
 use crate::{
@@ -41,9 +43,46 @@ pub struct Crew {
     pub limits: Limits,
     /// After a stop, running jobs may go on for so long.
     pub grace: Duration,
+    /// The same after somebody asked for a drain.
+    pub drain_limit: Duration,
+    pub history: History,
     /// The host, for people.
     pub name: String,
     pub leftovers: Option<Leftovers>,
+}
+
+/// The orders to go home.
+#[derive(Clone, Debug)]
+struct Orders {
+    stop: CancellationToken,
+    /// By somebody who reads the list of workers.
+    drain: CancellationToken,
+    hurry: CancellationToken,
+}
+
+impl Orders {
+    /// Until there is one.
+    async fn given(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.drain.cancelled() => {}
+        }
+    }
+
+    /// Until the time of running jobs is over. A stop during a drain counts from when it comes.
+    async fn time_is_up(&self, crew: &Crew) {
+        if self.drain.is_cancelled() && !self.stop.is_cancelled() {
+            tokio::select! {
+                () = self.hurry.cancelled() => return,
+                () = pause(crew.drain_limit) => return,
+                () = self.stop.cancelled() => {}
+            }
+        }
+        tokio::select! {
+            () = self.hurry.cancelled() => {}
+            () = pause(crew.grace) => {}
+        }
+    }
 }
 
 impl fmt::Debug for Crew {
@@ -57,7 +96,7 @@ impl fmt::Debug for Crew {
 }
 
 impl Crew {
-    /// A crew with the usual times: a lease of a minute and 25 seconds of grace.
+    /// A crew with the usual times: a lease of a minute, 25 seconds of grace, and a drain that waits for every job.
     pub fn new(
         db: ControlDb,
         handler: Handler,
@@ -71,13 +110,15 @@ impl Crew {
             terms: LeaseTerms::default(),
             limits: Limits::default(),
             grace: Duration::from_secs(25),
+            drain_limit: Duration::MAX,
+            history: History::default(),
             name: name.into(),
             leftovers: None,
         }
     }
 
-    /// Works until `stop` fires and everything begun has ended or, after the grace, was given back uncharged.
-    /// `hurry` skips the grace. Outages of the database are waited out, also at the start.
+    /// Works until `stop` fires or somebody asks for a drain, and everything begun has ended or, after its time, was given
+    /// back uncharged. `hurry` skips that time. Outages of the database are waited out, also at the start.
     ///
     /// Dropping this future is a crash: what was running is aborted, and its leases run out.
     pub async fn run(
@@ -85,12 +126,20 @@ impl Crew {
         stop: CancellationToken,
         hurry: CancellationToken,
     ) -> Result<(), QueueError> {
+        let signals = Arc::new(Signals::new(self.slots.keys().copied()));
         let presence = Presence {
             worker: WorkerId::new(),
-            host: self.name.clone(),
+            name: self.name.clone(),
             slots: self.slots.clone(),
+            signals: Arc::clone(&signals),
+            drain: CancellationToken::new(),
         };
         let stopping = stop.child_token();
+        let orders = Orders {
+            stop,
+            drain: presence.drain.clone(),
+            hurry,
+        };
         let last_call = CancellationToken::new();
         let over = CancellationToken::new();
         let (keeper, rechecks) = Keeper::new(self.terms);
@@ -102,7 +151,7 @@ impl Crew {
             limits: self.limits.clone(),
             handler: Arc::clone(&self.handler),
             keeper: Arc::clone(&keeper),
-            signals: Arc::new(Signals::new(self.slots.keys().copied())),
+            signals,
             endings,
             claims: TaskTracker::new(),
             stopping: stopping.clone(),
@@ -114,11 +163,11 @@ impl Crew {
         let mut lanes = self.open_lanes(&shift, &stopping);
         tracing::info!(worker.id = %presence.worker, slots = ?self.slots, "working");
 
-        let mut broken = wait_for_stop(&stopping, &mut lanes).await;
+        let mut broken = wait_for_orders(&orders, &mut lanes).await;
         stopping.cancel();
         tracing::info!(worker.id = %presence.worker, "claiming no more");
         presence.leave(&self.db, false).await;
-        broken = broken.or(self.drain(&keeper, &mut lanes, &hurry).await);
+        broken = broken.or(self.wind_down(&keeper, &mut lanes, &orders).await);
 
         shift.claims.close();
         shift.claims.wait().await;
@@ -136,7 +185,7 @@ impl Crew {
         broken.map_or(Ok(()), Err)
     }
 
-    /// Starts what serves all lanes: the keeper of leases, the ear for wake-ups, the reaper.
+    /// Starts what serves all lanes: the keeper of leases, the ear for wake-ups, the round, the thinning of history.
     fn serve(
         &self,
         shift: &Arc<Shift>,
@@ -158,6 +207,8 @@ impl Crew {
         let (presence, db, until) = (presence.clone(), self.db.clone(), over.clone());
         let (terms, leftovers) = (self.terms, self.leftovers.clone());
         services.spawn(async move { presence.keep(&db, terms, leftovers, until).await });
+        let (history, db, until) = (self.history, self.db.clone(), over.clone());
+        services.spawn(async move { history::keep(&db, history, until).await });
         services
     }
 
@@ -171,19 +222,16 @@ impl Crew {
         lanes
     }
 
-    /// Waits for what is running: at first for the grace, then for it to stop.
-    async fn drain(
+    /// Waits for what is running: at first for as long as it may take, then for it to stop.
+    async fn wind_down(
         &self,
         keeper: &Keeper,
         lanes: &mut Lanes,
-        hurry: &CancellationToken,
+        orders: &Orders,
     ) -> Option<QueueError> {
-        let in_time = tokio::select! {
-            ended = timeout(self.grace, all_ended(lanes)) => ended.ok(),
-            () = hurry.cancelled() => None,
-        };
-        if let Some(broken) = in_time {
-            return broken;
+        tokio::select! {
+            broken = all_ended(lanes) => return broken,
+            () = orders.time_is_up(self) => {}
         }
         tracing::warn!("the grace is over; what still runs is stopped and given back");
         keeper.stop_all(Stop::Shutdown);
@@ -194,11 +242,11 @@ impl Crew {
 type Lanes = JoinSet<(Kind, Result<(), WorkerError>)>;
 
 /// A lane ends by being told to. One that ends by itself has met a bug: the process goes home in good order.
-async fn wait_for_stop(stop: &CancellationToken, lanes: &mut Lanes) -> Option<QueueError> {
+async fn wait_for_orders(orders: &Orders, lanes: &mut Lanes) -> Option<QueueError> {
     tokio::select! {
         // RACE: told to stop, an idle lane may have ended by the time that this is looked at.
         biased;
-        () = stop.cancelled() => None,
+        () = orders.given() => None,
         ended = lanes.join_next(), if !lanes.is_empty() => ended.and_then(|ended| {
             broken(ended).or(Some(QueueError::LaneEnded("some")))
         }),
@@ -233,15 +281,23 @@ fn broken(
 mod tests {
     use super::*;
 
+    fn orders() -> Orders {
+        Orders {
+            stop: CancellationToken::new(),
+            drain: CancellationToken::new(),
+            hurry: CancellationToken::new(),
+        }
+    }
+
     #[tokio::test]
     async fn a_lane_that_ended_because_it_was_told_to_has_not_broken_off() {
         for _ in 0..50 {
-            let stop = CancellationToken::new();
+            let orders = orders();
             let mut lanes = JoinSet::new();
             lanes.spawn(async { (Kind::Backup, Ok(())) });
             tokio::task::yield_now().await;
-            stop.cancel();
-            let broken = wait_for_stop(&stop, &mut lanes).await;
+            orders.stop.cancel();
+            let broken = wait_for_orders(&orders, &mut lanes).await;
             assert!(broken.is_none(), "{broken:?}");
         }
     }
@@ -250,7 +306,7 @@ mod tests {
     async fn a_lane_that_ends_by_itself_is_an_error() {
         let mut lanes = JoinSet::new();
         lanes.spawn(async { (Kind::Backup, Ok(())) });
-        let broken = wait_for_stop(&CancellationToken::new(), &mut lanes).await;
+        let broken = wait_for_orders(&orders(), &mut lanes).await;
         assert!(
             matches!(broken, Some(QueueError::LaneEnded(_))),
             "{broken:?}"

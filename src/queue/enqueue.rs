@@ -1,8 +1,7 @@
-//! Putting a job into the queue, in the caller's own transaction. The rules (accepted kinds, sizes, keys) are those of the
-//! SQL function that every language calls; here its parameters get their types.
+//! Putting a job into the queue, in the caller's own transaction. The rules (accepted kinds, payloads, keys, what counts as
+//! the same request) are those of the SQL function that every language calls; here its parameters get their types.
 
 use chrono::{DateTime, Utc};
-use sha2::{Digest, Sha256};
 
 use super::{Origin, QueueError, backoff::ANSWER_WITHIN};
 use crate::{
@@ -11,16 +10,23 @@ use crate::{
     job::{Job, PAYLOAD_VERSION},
 };
 
-/// The dedupe key of backup requests: one open backup of a subject, however many people ask for it.
-const REQUEST: &str = "request";
+/// Which open job makes another one unnecessary. There is one per kind and subject; when it has ended, the way is free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dedupe {
+    /// None: however many are open, this one is meant besides.
+    Never,
+    /// One that was enqueued under this key.
+    Key(String),
+    /// The same request. One backup of a subject is as good as another; of every other kind only the same payload is.
+    Request,
+}
 
 /// A job that is about to be enqueued.
 #[derive(Clone, Debug)]
 pub struct NewJob {
     pub job: Job,
     pub origin: Origin,
-    /// One open job per kind, subject and key; the key is free again when that job has ended.
-    pub dedupe_key: Option<String>,
+    pub dedupe: Dedupe,
     /// The same request twice is one job, as long as its row is kept; another request under this key is refused.
     pub request_key: Option<String>,
     pub requested_by: Option<String>,
@@ -39,7 +45,7 @@ impl NewJob {
         Self {
             job,
             origin,
-            dedupe_key: None,
+            dedupe: Dedupe::Never,
             request_key: None,
             requested_by: None,
             run_at: None,
@@ -49,22 +55,11 @@ impl NewJob {
         }
     }
 
-    /// Not another one while the same is open. One backup of a subject is as good as another; of every other kind only
-    /// the same request is the same.
+    /// Not another one while the same is open.
     #[must_use]
     pub fn unless_open(self) -> Self {
-        let key = match &self.job {
-            Job::Backup(_) => REQUEST.to_owned(),
-            Job::Restore(_) | Job::Prune(_) | Job::Verify(_) | Job::Notify(_) => {
-                let payload = self.job.payload().to_string();
-                format!(
-                    "{REQUEST}:{}",
-                    hex::encode(Sha256::digest(payload.as_bytes()))
-                )
-            }
-        };
         Self {
-            dedupe_key: Some(key),
+            dedupe: Dedupe::Request,
             ..self
         }
     }
@@ -97,9 +92,13 @@ pub async fn submit(db: &ControlDb, new: &NewJob) -> Result<Enqueued, QueueError
 
 /// Enqueues within the caller's transaction; workers hear of it at its commit.
 pub async fn enqueue(conn: &mut Connection<'_>, new: &NewJob) -> Result<Enqueued, QueueError> {
+    let dedupe_key = match &new.dedupe {
+        Dedupe::Key(key) => Some(key.as_str()),
+        Dedupe::Never | Dedupe::Request => None,
+    };
     let row = sqlx::query!(
         r#"select job_id as "job_id!", is_new as "is_new!"
-             from kanbu_backup.enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"#,
+             from kanbu_backup.enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"#,
         JobId::new().as_uuid(),
         new.job.kind().as_str(),
         new.job.subject().to_string(),
@@ -109,10 +108,11 @@ pub async fn enqueue(conn: &mut Connection<'_>, new: &NewJob) -> Result<Enqueued
         new.priority,
         new.run_at,
         new.max_attempts,
-        new.dedupe_key.as_deref(),
+        dedupe_key,
         new.request_key.as_deref(),
         new.requested_by.as_deref(),
         new.parent.map(JobId::as_uuid),
+        new.dedupe == Dedupe::Request,
     )
     .fetch_one(conn)
     .await?;

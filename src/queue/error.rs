@@ -1,6 +1,8 @@
 //! What can go wrong with the queue.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
+
+use sqlx::postgres::PgDatabaseError;
 
 use crate::{
     catalog::CatalogError,
@@ -26,7 +28,9 @@ pub enum QueueError {
     #[error("{0}")]
     RequestKeyReused(String),
     #[error("{0}")]
-    Invalid(String),
+    Invalid(Refusal),
+    #[error("the login at the control database lacks a right: {0}")]
+    NotAllowed(String),
     #[error("there is no job {0}")]
     NotFound(String),
     #[error("{text:?} is short for {count} jobs")]
@@ -35,21 +39,53 @@ pub enum QueueError {
     Undecodable { column: &'static str, value: String },
     #[error("job {job} is {state} and can't be retried")]
     NotDead { job: JobId, state: String },
+    #[error("job {job} is {state} and waits for no time")]
+    NotQueued { job: JobId, state: String },
+    #[error("the control database has no queue yet")]
+    NotPrepared,
     #[error("the lane for {0} jobs broke off")]
     LaneEnded(&'static str),
 }
 
+/// What the schema said of bad input, and what it advises.
+#[derive(Debug)]
+pub struct Refusal {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// What PostgreSQL calls it when a schema that no migration has touched is asked.
+const UNDEFINED_TABLE: &str = "42P01";
+const UNDEFINED_FUNCTION: &str = "42883";
+const UNDEFINED_SCHEMA: &str = "3F000";
+
 impl From<sqlx::Error> for QueueError {
     /// The functions of the schema speak in SQLSTATEs; here they become words.
     fn from(error: sqlx::Error) -> Self {
-        let Some(refusal) = error.as_database_error() else {
+        let Some(refusal) = error
+            .as_database_error()
+            .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+        else {
             return Self::Database(error);
         };
         let message = refusal.message().to_owned();
-        match refusal.code().as_deref() {
-            Some("KB001") => Self::KindRefused(message),
-            Some("KB002") => Self::RequestKeyReused(message),
-            Some("22023") => Self::Invalid(message),
+        match refusal.code() {
+            // The code alone may mean a plan that a migration has made obsolete.
+            "0A000" if refusal.table() == Some("kind_rule") => Self::KindRefused(message),
+            "KB002" => Self::RequestKeyReused(message),
+            // The other two: a NUL character, which the database can't hold.
+            "22023" | "22021" | "22P05" => Self::Invalid(Refusal {
+                message,
+                hint: refusal.hint().map(str::to_owned),
+            }),
+            "42501" => Self::NotAllowed(message),
+            UNDEFINED_TABLE | UNDEFINED_FUNCTION | UNDEFINED_SCHEMA => Self::NotPrepared,
             _ => Self::Database(error),
         }
     }
@@ -80,13 +116,16 @@ impl QueueError {
         self.fault() == Fault::Transient
     }
 
-    /// Whether what was asked may have been committed all the same: the question went out, no answer came back.
+    /// Whether what was asked may have been committed all the same: the question went out, no answer came back. A pooler
+    /// says of a server that it lost sight of that the connection failed (class 08), and that is no answer either.
     pub(super) fn leaves_commit_unknown(&self) -> bool {
         match self {
             Self::Unanswered(_) => true,
+            Self::Database(sqlx::Error::Database(refusal)) => {
+                refusal.code().is_some_and(|code| code.starts_with("08"))
+            }
             Self::Database(error) => {
-                error.as_database_error().is_none()
-                    && !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
+                !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
             }
             _ => false,
         }
@@ -129,10 +168,13 @@ impl Classified for QueueError {
             Self::KindRefused(_)
             | Self::RequestKeyReused(_)
             | Self::Invalid(_)
+            | Self::NotAllowed(_)
             | Self::NotFound(_)
             | Self::Ambiguous { .. }
             | Self::Undecodable { .. }
-            | Self::NotDead { .. } => Fault::Permanent,
+            | Self::NotDead { .. }
+            | Self::NotQueued { .. }
+            | Self::NotPrepared => Fault::Permanent,
         }
     }
 
@@ -145,10 +187,13 @@ impl Classified for QueueError {
             Self::KindRefused(_) => "queue.kind_refused",
             Self::RequestKeyReused(_) => "queue.request_key_reused",
             Self::Invalid(_) => "queue.invalid",
+            Self::NotAllowed(_) => "queue.not_allowed",
             Self::NotFound(_) => "queue.not_found",
             Self::Ambiguous { .. } => "queue.ambiguous",
             Self::Undecodable { .. } => "queue.undecodable",
             Self::NotDead { .. } => "queue.not_dead",
+            Self::NotQueued { .. } => "queue.not_queued",
+            Self::NotPrepared => "queue.not_prepared",
             Self::LaneEnded(_) => "queue.lane_ended",
         }
     }
@@ -157,6 +202,10 @@ impl Classified for QueueError {
         let hint = match self {
             Self::Control(error) => return error.hint(),
             Self::Catalog(error) => return error.hint(),
+            Self::Invalid(refusal) => return refusal.hint.clone().map(Cow::Owned),
+            Self::NotAllowed(_) => {
+                "grant it the role for what it does, kanbu_backup_worker or kanbu_backup_api (docs/enqueue.md)"
+            }
             Self::Database(_) | Self::Unanswered(_) => {
                 "see that the control database runs and can be reached"
             }
@@ -166,7 +215,11 @@ impl Classified for QueueError {
             Self::Ambiguous { .. } => "give more of the id's last digits",
             Self::Undecodable { .. } => "the row was written by a newer version, or by hand",
             Self::NotDead { .. } => "only dead jobs are retried by hand; enqueue a new one instead",
-            Self::Invalid(_) | Self::LaneEnded(_) => return None,
+            Self::NotQueued { .. } => "only a queued job can be made due",
+            Self::NotPrepared => {
+                "run `kanbu-backup migrate db`, or start a worker, which does the same"
+            }
+            Self::LaneEnded(_) => return None,
         };
         Some(Cow::Borrowed(hint))
     }

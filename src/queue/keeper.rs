@@ -114,6 +114,21 @@ impl Keeper {
         self.seats().get(&execution).and_then(|k| k.seat.stopped())
     }
 
+    /// How long a holder that is told to stop now may take: it must be over before its lease can be. Where the lease has
+    /// run out already, as it has for a process that was frozen, there is nothing to hurry for.
+    pub(super) fn time_to_stop(&self, execution: ExecutionId, at_most: Duration) -> Duration {
+        let lease = self.terms.lease();
+        let safe_since = self.seats().get(&execution).map(|kept| kept.safe_since);
+        let left = safe_since.map_or(Duration::ZERO, |since| {
+            lease.saturating_sub(since.elapsed())
+        });
+        if left.is_zero() {
+            at_most
+        } else {
+            at_most.min(left.saturating_sub(lease / 16))
+        }
+    }
+
     /// Makes the ending of an execution whose work is over. It is renewed until it is [forgotten](Self::forget).
     pub(super) fn conclude(&self, claimed: &Claimed, close: Close) -> Ending {
         let mut ending = Ending::new(claimed.execution, claimed.job, close);

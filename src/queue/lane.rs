@@ -18,11 +18,11 @@ use tracing::Instrument;
 
 use super::{
     Handler, LeaseTerms, Limits,
-    backoff::Patience,
+    backoff::{Patience, gather},
     claim::{Claim, Claimed, claim, recover},
     finish::{Close, Ending},
     keeper::Keeper,
-    perform::{Bounds, supervise, verdict},
+    perform::{supervise, verdict},
     wake::Signals,
 };
 use crate::{
@@ -129,11 +129,10 @@ impl Lane {
             return std::future::pending().await;
         };
         let mut slots = vec![first];
-        while slots.len() < self.batch
-            && let Ok(another) = Arc::clone(&self.slots).try_acquire_owned()
-        {
-            slots.push(another);
-        }
+        gather(&mut slots, self.batch, || {
+            Arc::clone(&self.slots).try_acquire_owned().ok()
+        })
+        .await;
         slots
     }
 
@@ -249,15 +248,16 @@ impl Assignment {
         let cancelled = lease.cancelled().clone();
         let handler = Arc::clone(&shift.handler);
         let work = async move { handler(job, lease).await }.in_current_span();
-        let bounds = Bounds {
-            deadline: shift.limits.deadline(claimed.kind),
-            clean_up: shift.limits.clean_up,
-        };
         let end = supervise(
             AbortOnDropHandle::new(tokio::spawn(work)),
             &cancelled,
-            bounds,
+            shift.limits.deadline(claimed.kind),
             || shift.keeper.stop(claimed.execution, Stop::Deadline),
+            || {
+                shift
+                    .keeper
+                    .time_to_stop(claimed.execution, shift.limits.clean_up)
+            },
         )
         .await;
         let close = verdict(end, shift.keeper.stopped(claimed.execution));

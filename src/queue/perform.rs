@@ -23,30 +23,26 @@ pub(super) enum End {
     Unstoppable,
 }
 
-/// How long a handler is waited for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) deadline: Duration,
-    pub(super) clean_up: Duration,
-}
-
-/// Waits for the handler. When the deadline has passed, `on_deadline` is to cancel `cancelled`.
+/// Waits for the handler. When the deadline has passed, `on_deadline` is to cancel `cancelled`. How long it may take to
+/// stop then is asked when it is told to: its lease may be about to end.
 pub(super) async fn supervise(
     mut work: AbortOnDropHandle<Result<Effects, Failure>>,
     cancelled: &CancellationToken,
-    bounds: Bounds,
+    deadline: Duration,
     on_deadline: impl FnOnce(),
+    clean_up: impl FnOnce() -> Duration,
 ) -> End {
     tokio::select! {
         done = &mut work => return end_of(done),
         () = cancelled.cancelled() => {}
-        () = pause(bounds.deadline) => on_deadline(),
+        () = pause(deadline) => on_deadline(),
     }
-    if let Ok(done) = timeout(bounds.clean_up, &mut work).await {
+    let clean_up = clean_up();
+    if let Ok(done) = timeout(clean_up, &mut work).await {
         return end_of(done);
     }
     work.abort();
-    match timeout(bounds.clean_up, &mut work).await {
+    match timeout(clean_up, &mut work).await {
         Ok(done) => end_of(done),
         Err(_) => End::Unstoppable,
     }

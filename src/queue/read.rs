@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{JobState, Origin, QueueError};
+use super::{JobState, Origin, QueueError, backoff::ANSWER_WITHIN};
 use crate::{
     control::{ControlDb, STATEMENT_TIMEOUT, within},
     execution::{Progress, store::decoded},
@@ -267,6 +267,57 @@ pub async fn waiting(db: &ControlDb) -> Result<Vec<WaitingJob>, QueueError> {
         .collect()
 }
 
+/// A job that nobody tries any more, and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadJob {
+    pub id: JobId,
+    pub kind: Kind,
+    pub subject: String,
+    pub attempts: i16,
+    pub error_code: Option<String>,
+    pub error: Option<String>,
+    /// What the operator can do about it.
+    pub hint: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub died_at: DateTime<Utc>,
+}
+
+/// The dead letters, of one kind or of all, the newest death first.
+pub async fn dead(
+    db: &ControlDb,
+    of: Option<Kind>,
+    limit: u32,
+) -> Result<Vec<DeadJob>, QueueError> {
+    let rows = within(db.pool(), ANSWER_WITHIN, |conn| {
+        Box::pin(async move {
+            let dead = sqlx::query!(
+                r#"select job_id as "job_id!", kind as "kind!", subject as "subject!", attempts as "attempts!",
+                          error_code, error, hint, created_at as "created_at!", finished_at as "finished_at!"
+                     from kanbu_backup.dead_letter where $1::text is null or kind = $1
+                    order by finished_at desc limit $2"#,
+                of.map(Kind::as_str),
+                i64::from(limit),
+            );
+            Ok::<_, QueueError>(dead.fetch_all(conn).await?)
+        })
+    })
+    .await?;
+    let dead = rows.into_iter().map(|row| {
+        Ok(DeadJob {
+            id: row.job_id.into(),
+            kind: kind(&row.kind)?,
+            subject: row.subject,
+            attempts: row.attempts,
+            error_code: row.error_code,
+            error: row.error,
+            hint: row.hint,
+            created_at: row.created_at,
+            died_at: row.finished_at,
+        })
+    });
+    dead.collect()
+}
+
 /// A broken invariant. There are none, or there is a bug.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
@@ -292,7 +343,7 @@ pub async fn invariants(db: &ControlDb) -> Result<Vec<Violation>, QueueError> {
     Ok(violations.collect())
 }
 
-fn kind(word: &str) -> Result<Kind, QueueError> {
+pub(super) fn kind(word: &str) -> Result<Kind, QueueError> {
     word.parse().map_err(|_| QueueError::Undecodable {
         column: "kind",
         value: word.to_owned(),

@@ -1,4 +1,4 @@
-//! The words of a job's row: its state and where it came from.
+//! The words of rows: how a job stands and where it came from, how a worker stands.
 
 use std::{fmt, str::FromStr};
 
@@ -78,4 +78,23 @@ pub enum Origin {
 
 words!(Origin, "origin", {
     Api => "api", Cron => "cron", FollowUp => "follow_up", Operator => "operator",
+});
+
+/// How a worker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    Working,
+    /// Asked to go; it claims no more and finishes what it has begun.
+    Draining,
+    /// Going because its process was told to.
+    Stopping,
+    /// Gone in good order.
+    Gone,
+    /// Not heard of for half a minute: dead, frozen, or without the database.
+    Silent,
+}
+
+words!(WorkerState, "state", {
+    Working => "working", Draining => "draining", Stopping => "stopping", Gone => "gone", Silent => "silent",
 });

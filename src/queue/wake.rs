@@ -22,13 +22,16 @@ use super::{
     keeper::Keeper,
 };
 use crate::{
-    control::{ControlDb, within},
+    control::{ControlDb, ControlError, within},
+    fault::Classified,
     id::WorkerId,
     job::Kind,
 };
 
 const JOBS: &str = "kanbu_backup_job";
 const CANCELS: &str = "kanbu_backup_cancel";
+/// Workers that are asked to go: each looks into its own row.
+const DRAINS: &str = "kanbu_backup_drain";
 /// Jobs that have ended, for those who follow one.
 pub(super) const ENDS: &str = "kanbu_backup_end";
 
@@ -44,6 +47,7 @@ const HEARD_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Signals {
     lanes: BTreeMap<Kind, Notify>,
+    row: Notify,
     hearing: AtomicBool,
 }
 
@@ -51,17 +55,14 @@ impl Signals {
     pub(super) fn new(kinds: impl IntoIterator<Item = Kind>) -> Self {
         Self {
             lanes: kinds.into_iter().map(|k| (k, Notify::new())).collect(),
+            row: Notify::new(),
             hearing: AtomicBool::new(false),
         }
     }
 
     /// Waits until a job of this kind may be ready: a signal, now or since the last wait; the time; or the timer.
     pub(super) async fn wait(&self, kind: Kind, due_in: Option<Duration>) {
-        let idle = if self.hearing.load(Ordering::Relaxed) {
-            IDLE
-        } else {
-            IDLE_DEAF
-        };
+        let idle = if self.is_hearing() { IDLE } else { IDLE_DEAF };
         let timer = pause(due_in.map_or(idle, |due| due.min(idle)));
         match self.lanes.get(&kind) {
             Some(signal) => tokio::select! {
@@ -70,6 +71,16 @@ impl Signals {
             },
             None => timer.await,
         }
+    }
+
+    /// Waits until somebody may have written into the worker's row.
+    pub(super) async fn row_announced(&self) {
+        self.row.notified().await;
+    }
+
+    /// Whether notifications come through.
+    pub(super) fn is_hearing(&self) -> bool {
+        self.hearing.load(Ordering::Relaxed)
     }
 
     fn signal(&self, kind: Kind) {
@@ -103,7 +114,14 @@ impl Ear {
             };
             self.signals.hearing.store(false, Ordering::Relaxed);
             if let Err(error) = heard {
-                tracing::warn!(%error, "not listening to the control database; looking every second instead");
+                let hint = error.hint();
+                tracing::warn!(%error, hint = hint.as_deref(), "not listening to the control database; looking every second instead");
+                if matches!(
+                    error,
+                    QueueError::Control(ControlError::NoDirectAddress { .. })
+                ) {
+                    return;
+                }
             }
             tokio::select! {
                 () = over.cancelled() => return,
@@ -116,7 +134,7 @@ impl Ear {
     async fn listen_once(&self, patience: &mut Patience) -> Result<(), QueueError> {
         let mut listener = self.db.listener().await?;
         listener.eager_reconnect(false);
-        listener.listen_all([JOBS, CANCELS]).await?;
+        listener.listen_all([JOBS, CANCELS, DRAINS]).await?;
         // What was announced while nobody listened is found by looking.
         self.signals.signal_all();
         self.keeper.nudge();
@@ -127,7 +145,9 @@ impl Ear {
                 return Ok(());
             }
             *patience = Patience::new();
-            self.signals.hearing.store(true, Ordering::Relaxed);
+            if !self.signals.hearing.swap(true, Ordering::Relaxed) {
+                self.signals.row.notify_one();
+            }
             self.hear(&mut listener, SELF_TEST_EVERY, false).await?;
         }
     }
@@ -172,6 +192,7 @@ impl Ear {
         let payload = notification.payload();
         match notification.channel() {
             CANCELS => self.keeper.nudge(),
+            DRAINS if payload == self.worker.to_string() => self.signals.row.notify_one(),
             JOBS if payload == self.worker.to_string() => return true,
             JOBS if payload == "*" => self.signals.signal_all(),
             JOBS => {

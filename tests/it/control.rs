@@ -1,6 +1,6 @@
 //! The control database: its schema, its limits, and that it is never the one to be backed up.
 
-use std::{fs, time::Duration};
+use std::{fs, net::Ipv4Addr, time::Duration};
 
 use futures::future::BoxFuture;
 use kanbu_backup::{
@@ -10,6 +10,10 @@ use kanbu_backup::{
     testing::{ScratchDirectory, TestDatabase, TestServer, control_db},
 };
 use sqlx::AssertSqlSafe;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
 
 async fn connect(url: &str) -> ControlDb {
     let config = ControlConfig::new(url, "test");
@@ -282,4 +286,44 @@ async fn a_listener_hears_what_others_notify() {
     run(&db, "select pg_notify('kanbu_backup_job', 'backup')".into()).await;
     let heard = tokio::time::timeout(Duration::from_secs(30), listener.recv()).await;
     assert_eq!(heard.unwrap().unwrap().payload(), "backup");
+}
+
+/// A way to the server on which every new connection is taken only after a while.
+async fn slow_to_open(url: &str, delay: Duration) -> String {
+    let mut url = url::Url::parse(url).unwrap();
+    let server = (Ipv4Addr::LOCALHOST, url.port().unwrap());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    url.set_port(Some(listener.local_addr().unwrap().port()))
+        .unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                let mut server = TcpStream::connect(server).await.unwrap();
+                copy_bidirectional(&mut client, &mut server).await.ok();
+            });
+        }
+    });
+    url.into()
+}
+
+#[tokio::test]
+async fn a_connection_that_opens_slower_than_anybody_waits_is_there_in_the_end() {
+    let database = TestServer::shared().await.database("control").await;
+    let db = connect(&slow_to_open(&database.url, Duration::from_millis(700)).await).await;
+    let ask = || {
+        within(db.renewals(), Duration::from_millis(300), |conn| {
+            Box::pin(async move {
+                let one: i32 = sqlx::query_scalar("select 1").fetch_one(conn).await?;
+                Ok::<_, ControlError>(one)
+            })
+        })
+    };
+    let first = ask().await.unwrap_err();
+    assert!(matches!(first, ControlError::Slow { .. }), "{first:?}");
+    let answered = async { while ask().await.is_err() {} };
+    let patience = Duration::from_secs(40);
+    tokio::time::timeout(patience, answered)
+        .await
+        .expect("an answer in the end");
 }

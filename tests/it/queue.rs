@@ -1,16 +1,34 @@
 //! The queue on a real server. Tests wait for rows and signals; where only time matters, leases are moved back in SQL.
 //! Every world is asked for broken invariants when it ends.
 
+#[path = "queue_claims.rs"]
+mod claims;
+#[path = "queue_classes.rs"]
+mod classes;
+#[path = "queue_clients.rs"]
+mod clients;
 #[path = "queue_crew.rs"]
 mod crew;
+#[path = "queue_drain.rs"]
+mod drain;
 #[path = "queue_endings.rs"]
 mod endings;
+#[path = "queue_enqueue.rs"]
+mod enqueue;
+#[path = "queue_history.rs"]
+mod history;
 #[path = "queue_model.rs"]
 mod model;
 #[path = "queue_outage.rs"]
 mod outage;
+#[path = "queue_payload.rs"]
+mod payload;
+#[path = "queue_pooler.rs"]
+mod pooler;
 #[path = "queue_random.rs"]
 mod random;
+#[path = "queue_roles.rs"]
+mod roles;
 #[path = "queue_rules.rs"]
 mod rules;
 #[path = "queue_wake.rs"]
@@ -62,9 +80,20 @@ impl World {
         }
     }
 
+    /// Of a world on the shared server.
+    fn url(&self) -> &str {
+        &self
+            .database
+            .as_ref()
+            .expect("a database of the shared server")
+            .url
+    }
+
     async fn try_enqueue(&self, new: &NewJob) -> Result<Enqueued, QueueError> {
-        let mut conn = self.db.pool().acquire().await.unwrap();
-        queue::enqueue(&mut conn, new).await
+        let mut tx = self.db.pool().begin().await?;
+        let enqueued = queue::enqueue(&mut tx, new).await?;
+        tx.commit().await?;
+        Ok(enqueued)
     }
 
     async fn enqueue(&self, new: &NewJob) -> JobId {

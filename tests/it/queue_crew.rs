@@ -34,7 +34,7 @@ async fn a_job_goes_from_the_queue_to_its_handler_and_back() {
     hands.go_home().await;
     let gone = world
         .number(
-            "select count(*) from kanbu_backup.worker where stopped_at is not null and slots = 1",
+            "select count(*) from kanbu_backup.worker where stopped_at is not null and slots = '{\"backup\": 1}'",
         )
         .await;
     assert_eq!(gone, 1);

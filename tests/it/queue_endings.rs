@@ -47,7 +47,7 @@ async fn reap(world: &World) -> usize {
 }
 
 /// A database that was dumped, one verification that follows, and everything that `publish` has to write.
-fn effects(claimed: &Claimed) -> Effects {
+pub(super) fn effects(claimed: &Claimed) -> Effects {
     let created_at = DateTime::from_timestamp(1_768_732_200, 0).unwrap();
     let artifact = ArtifactId::new();
     let subject: kanbu_backup::job::Subject = "database:kanbu".parse().unwrap();

@@ -623,12 +623,17 @@ impl Pair {
     }
 
     async fn pause(&mut self, of: Option<u8>, is_over: bool) {
-        let until = is_over.then(|| now() - chrono::TimeDelta::hours(1));
+        let until = is_over.then(|| now() + chrono::TimeDelta::hours(1));
         let subject = of.map(|n| subject(n).parse().unwrap());
         let db = &self.world.db;
         queue::pause(db, None, subject.as_ref(), until, None, "anna")
             .await
             .unwrap();
+        if is_over {
+            self.world
+                .sql("update kanbu_backup.queue_control set paused_until = now() where paused_until > now()")
+                .await;
+        }
         self.model.pauses.insert(of, !is_over);
     }
 
@@ -637,7 +642,7 @@ impl Pair {
         let resumed = queue::resume(&self.world.db, None, subject.as_ref())
             .await
             .unwrap();
-        assert_eq!(resumed, self.model.pauses.remove(&of).is_some());
+        assert_eq!(resumed, self.model.pauses.remove(&of) == Some(true));
     }
 
     /// Every row says what the model says.

@@ -30,7 +30,7 @@ use super::*;
 
 /// What the relay does with connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     Pass,
     /// All connections are cut, new ones refused.
     Cut,
@@ -46,15 +46,15 @@ enum Mode {
 }
 
 /// A listener in front of the server's.
-struct Relay {
-    url: String,
-    mode: watch::Sender<Mode>,
+pub(super) struct Relay {
+    pub(super) url: String,
+    pub(super) mode: watch::Sender<Mode>,
     target: Arc<Mutex<u16>>,
     server: JoinHandle<()>,
 }
 
 impl Relay {
-    async fn before(database: &str) -> Self {
+    pub(super) async fn before(database: &str) -> Self {
         let mut url = url::Url::parse(database).unwrap();
         let target = Arc::new(Mutex::new(url.port().unwrap()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -76,7 +76,7 @@ impl Relay {
         }
     }
 
-    fn set(&self, mode: Mode) {
+    pub(super) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 
@@ -184,7 +184,7 @@ async fn outage(relay: &Relay, mode: Mode, time: Duration) {
 
 async fn relayed() -> (World, Relay) {
     let world = World::new().await;
-    let relay = Relay::before(&world.database.as_ref().unwrap().url).await;
+    let relay = Relay::before(world.url()).await;
     (world, relay)
 }
 

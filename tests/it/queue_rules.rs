@@ -5,7 +5,7 @@ use kanbu_backup::{
     execution::Outcome,
     fault::Fault,
     job::{Job, Notify, Prune, Verify, VerifyLevel},
-    queue::{Blocked, Cancelled, Retried},
+    queue::{Blocked, Cancelled, Dedupe, Retried},
 };
 
 use super::*;
@@ -77,7 +77,7 @@ async fn values_out_of_range_are_refused_at_the_door() {
             ..base.clone()
         },
         NewJob {
-            dedupe_key: Some("k".repeat(256)),
+            dedupe: Dedupe::Key("k".repeat(256)),
             ..base.clone()
         },
     ];
@@ -148,40 +148,6 @@ async fn a_job_belongs_to_the_transaction_that_enqueues_it() {
         .unwrap();
     tx.rollback().await.unwrap();
     assert!(world.try_claim().await.is_none());
-}
-
-#[tokio::test]
-async fn sql_callers_enqueue_what_rust_can_read() {
-    let world = World::new().await;
-    world
-        .sql(r#"select kanbu_backup.enqueue_backup('database:kanbu', '{"label": "before import", "pin": true}')"#)
-        .await;
-    let claimed = world.claim().await;
-    let job = Job::from_payload(Kind::Backup, claimed.payload).unwrap();
-    let Job::Backup(backup) = job else {
-        panic!("{job:?}")
-    };
-    assert_eq!(
-        (backup.label.as_deref(), backup.pin),
-        (Some("before import"), true)
-    );
-
-    for options in [
-        r#"{"lable": "x"}"#,
-        r#"{"pin": 1}"#,
-        r#"{"label": 1}"#,
-        "[]",
-    ] {
-        let call = format!("select kanbu_backup.enqueue_backup('database:kanbu', '{options}')");
-        let error = sqlx::query(AssertSqlSafe(call))
-            .execute(world.db.bare_pool())
-            .await
-            .unwrap_err();
-        let code = error
-            .as_database_error()
-            .and_then(|e| e.code().map(std::borrow::Cow::into_owned));
-        assert_eq!(code.as_deref(), Some("22023"), "{options}");
-    }
 }
 
 #[tokio::test]
@@ -357,11 +323,58 @@ async fn what_is_paused_is_not_claimed() {
             .await
             .unwrap();
     }
-    let past = now() - TimeDelta::seconds(1);
-    queue::pause(db, Some(Kind::Backup), None, Some(past), None, "anna")
+    let soon = now() + TimeDelta::hours(1);
+    queue::pause(db, Some(Kind::Backup), None, Some(soon), None, "anna")
         .await
         .unwrap();
+    assert!(world.try_claim().await.is_none());
+    let pauses = queue::pauses(db).await.unwrap();
+    assert_eq!(pauses.len(), 3);
+    assert_eq!(pauses[2].until.unwrap().timestamp(), soon.timestamp());
+    world
+        .sql("update kanbu_backup.queue_control set paused_until = now() - interval '1 second' where kind = 'backup'")
+        .await;
     assert_eq!(world.claim().await.job, job);
+    // What has ended by itself is no pause any more.
+    assert_eq!(queue::pauses(db).await.unwrap().len(), 2);
+    assert!(!queue::resume(db, Some(Kind::Backup), None).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_can_pause_or_limit_nothing_is_refused() {
+    let world = World::new().await;
+    let tried = async |call: &str| {
+        let call = format!("select from kanbu_backup.{call}");
+        let refused = sqlx::query(AssertSqlSafe(call.clone()))
+            .execute(world.db.bare_pool())
+            .await;
+        let error = refused.expect_err(&call);
+        error
+            .as_database_error()
+            .unwrap()
+            .code()
+            .unwrap()
+            .into_owned()
+    };
+    for call in [
+        "pause('bakcup')",
+        "pause(null)",
+        "pause('backup', 'kanbu')",
+        "pause(p_subject => null)",
+        "pause(p_until => now() - interval '1 second')",
+        "resume('bakcup')",
+        "limit_running('*', 1)",
+        "limit_running('backup', 0)",
+        "limit_running('bakcup', 1)",
+        "retry(gen_random_uuid(), 0::smallint)",
+        "thin_history('backup', '1 hour')",
+    ] {
+        assert_eq!(tried(call).await, "22023", "{call}");
+    }
+    let rows = world
+        .number("select count(*) from kanbu_backup.queue_control")
+        .await;
+    assert_eq!(rows, 0);
 }
 
 #[tokio::test]
@@ -439,6 +452,32 @@ async fn a_queued_job_is_cancelled_at_once_and_a_running_one_is_asked() {
 }
 
 #[tokio::test]
+async fn a_job_for_later_or_for_another_attempt_can_be_made_due() {
+    let world = World::new().await;
+    let later = NewJob {
+        run_at: Some(now() + TimeDelta::days(1)),
+        ..backup("database:kanbu")
+    };
+    let job = world.enqueue(&later).await;
+    assert!(world.try_claim().await.is_none());
+    queue::run_now(&world.db, job).await.unwrap();
+    let claimed = world.claim().await;
+    assert_eq!(claimed.job, job);
+    let running = queue::run_now(&world.db, job).await;
+    assert!(
+        matches!(running, Err(QueueError::NotQueued { .. })),
+        "{running:?}"
+    );
+    endings::failed(&world, &claimed, Fault::Transient).await;
+    assert!(world.try_claim().await.is_none());
+    queue::run_now(&world.db, job).await.unwrap();
+    assert_eq!(world.claim().await.attempt, 2);
+    let unknown = queue::run_now(&world.db, JobId::new()).await;
+    assert!(matches!(unknown, Err(QueueError::NotFound(_))));
+    world.holds().await;
+}
+
+#[tokio::test]
 async fn a_dead_job_is_retried_under_its_old_id() {
     let world = World::new().await;
     let new = backup("database:kanbu").unless_open();
@@ -476,6 +515,27 @@ async fn a_dead_job_is_retried_under_its_old_id() {
     world.holds().await;
 }
 
+#[tokio::test]
+async fn the_states_of_workers_are_those_of_the_enum() {
+    let world = World::new().await;
+    let view: String =
+        sqlx::query_scalar("select pg_get_viewdef('kanbu_backup.worker_state'::regclass)")
+            .fetch_one(world.db.bare_pool())
+            .await
+            .unwrap();
+    let of_state = view.split("CASE").nth(1).unwrap();
+    let words: Vec<_> = of_state
+        .split('\'')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
+        .collect();
+    assert_eq!(
+        sorted(words),
+        sorted(queue::WorkerState::ALL.iter().map(|s| s.as_str()))
+    );
+}
+
 /// The words of a column, as its CHECK has them.
 async fn words_of(world: &World, table: &str, column: &str) -> Vec<String> {
     let definitions: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
@@ -499,7 +559,7 @@ async fn words_of(world: &World, table: &str, column: &str) -> Vec<String> {
     words
 }
 
-fn sorted(words: impl IntoIterator<Item = &'static str>) -> Vec<&'static str> {
+fn sorted<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut words: Vec<_> = words.into_iter().collect();
     words.sort_unstable();
     words

@@ -10,7 +10,7 @@ use super::{crew::listening, *};
 /// Well below the timer, well above a slow machine's hiccup.
 const SOON: Duration = Duration::from_secs(3);
 
-async fn soon(hands: &mut Hands) -> Act {
+pub(super) async fn soon(hands: &mut Hands) -> Act {
     timeout(SOON, hands.next())
         .await
         .expect("a wake-up long before the timer")

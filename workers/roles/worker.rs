@@ -1,13 +1,13 @@
-//! `worker`: executes jobs until it is told to stop.
+//! `worker`: executes jobs until it is told to go.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use kanbu_backup::{
     config::Config,
     control::ControlDb,
     fault::{Failure, Fault},
     job::{Kind, UnknownKind},
-    queue::{Crew, LeaseTerms},
+    queue::{self, Crew, History, LeaseTerms},
 };
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +56,7 @@ pub fn stop_on_signals() -> Result<Stop, Failure> {
     Ok(stop)
 }
 
-/// Prepares the control database and works on it until the stop.
+/// Prepares the control database and works on it until the stop or a drain.
 pub async fn serve(
     args: &Worker,
     config: &Config,
@@ -64,6 +64,7 @@ pub async fn serve(
     stop: Stop,
 ) -> Result<(), Failure> {
     wiring::prepare(config, &db).await?;
+    queue::register_subjects(&db, &wiring::subjects(config)?).await?;
     let deps = wiring::deps(config, db.clone()).await?;
     warn_without_key(config);
     let sweeper = sweeper::spawn(&deps.backup, config, stop.gently.clone());
@@ -71,7 +72,9 @@ pub async fn serve(
     let crew = Crew {
         leftovers,
         terms: LeaseTerms::new(config.worker.lease),
-        grace: config.worker.grace,
+        grace: args.drain_timeout.unwrap_or(config.worker.grace),
+        drain_limit: args.drain_timeout.unwrap_or(Duration::MAX),
+        history: History::new(config.worker.history),
         ..Crew::new(
             db,
             dispatch::handler(deps),
@@ -79,7 +82,9 @@ pub async fn serve(
             name(args),
         )
     };
-    let ended = crew.run(stop.gently, stop.now).await;
+    let ended = crew.run(stop.gently.clone(), stop.now).await;
+    // After a drain nobody has said it yet.
+    stop.gently.cancel();
     sweeper.await.ok();
     ended.map_err(Failure::from)
 }

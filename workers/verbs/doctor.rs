@@ -1,68 +1,32 @@
 //! `doctor`: every part of the set-up is tried, and what is wrong comes with its fix.
 
-use kanbu_backup::{
-    backup::DatabaseSource, bytes::ByteSize, control, fault::Failure, pg::dump, storage::Storage,
-};
-use serde::Serialize;
+mod finding;
+mod queue;
 
+use kanbu_backup::{
+    backup::DatabaseSource,
+    bytes::ByteSize,
+    control::{self, ControlDb},
+    fault::Failure,
+    pg::dump,
+    storage::Storage,
+};
+
+use self::finding::Finding;
 use crate::{exit::Exit, session::Session, wiring};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Grade {
-    Good,
-    Warning,
-    Bad,
+pub async fn run(only_queue: bool, session: &Session) -> Result<Exit, Failure> {
+    let mut findings = control_database(session).await;
+    if !only_queue {
+        findings.extend(set_up(session).await);
+    }
+    let out = session.out;
+    out.document("checks", &findings, || finding::text(&findings));
+    Ok(finding::exit(&findings))
 }
 
-#[derive(Debug, Serialize)]
-struct Finding {
-    what: String,
-    grade: Grade,
-    text: String,
-    fix: Option<String>,
-}
-
-impl Finding {
-    fn good(what: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            grade: Grade::Good,
-            text: text.into(),
-            fix: None,
-        }
-    }
-
-    fn warning(what: impl Into<String>, text: impl Into<String>, fix: &str) -> Self {
-        Self {
-            what: what.into(),
-            grade: Grade::Warning,
-            text: text.into(),
-            fix: Some(fix.to_owned()),
-        }
-    }
-
-    fn bad(what: impl Into<String>, failure: &Failure) -> Self {
-        let text = format!("{} ({})", failure.message, failure.code);
-        let fix = failure.hint.as_ref().map(ToString::to_string);
-        Self {
-            what: what.into(),
-            grade: Grade::Bad,
-            text,
-            fix,
-        }
-    }
-
-    fn of(what: impl Into<String>, result: Result<String, Failure>) -> Self {
-        match result {
-            Ok(text) => Self::good(what, text),
-            Err(failure) => Self::bad(what, &failure),
-        }
-    }
-}
-
-pub async fn run(session: &Session) -> Result<Exit, Failure> {
-    let mut findings = vec![control_database(session).await];
+async fn set_up(session: &Session) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let toolsets = wiring::toolsets(&session.config.protected).await;
     match wiring::sources(&session.config, &toolsets) {
         Ok(sources) => {
@@ -82,28 +46,33 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
     }
     findings.extend(storages(session).await);
     findings.push(encryption(session));
-    session
-        .out
-        .document("checks", &findings, || text(&findings));
-    Ok(exit(&findings))
+    findings
 }
 
-async fn control_database(session: &Session) -> Finding {
-    let tried = async {
-        let db = session.control().await?;
-        if let Some(protected) = &session.config.protected.url {
-            let refused = control::refuse_if_protected(&db, protected.expose()).await;
-            if let Err(error @ control::ControlError::SameDatabase { .. }) = refused {
-                return Err(Failure::from(error));
-            }
-        }
-        let identity = db.identity().await?;
-        Ok(format!(
-            "database {} answers, and is not the protected one",
-            identity.database
-        ))
+/// Our own database, and the queue in it if it answers.
+async fn control_database(session: &Session) -> Vec<Finding> {
+    let what = "control database";
+    let db = match session.control().await {
+        Ok(db) => db,
+        Err(failure) => return vec![Finding::bad(what, &failure)],
     };
-    Finding::of("control database", tried.await)
+    let mut findings = vec![Finding::of(what, ours(&db, session).await)];
+    findings.extend(queue::look(&db).await);
+    findings
+}
+
+async fn ours(db: &ControlDb, session: &Session) -> Result<String, Failure> {
+    if let Some(protected) = &session.config.protected.url {
+        let refused = control::refuse_if_protected(db, protected.expose()).await;
+        if let Err(error @ control::ControlError::SameDatabase { .. }) = refused {
+            return Err(Failure::from(error));
+        }
+    }
+    let identity = db.identity().await?;
+    Ok(format!(
+        "database {} answers, and is not the protected one",
+        identity.database
+    ))
 }
 
 async fn protected(source: &DatabaseSource) -> Result<String, Failure> {
@@ -178,28 +147,5 @@ fn encryption(session: &Session) -> Finding {
             fix,
         ),
         Err(failure) => Finding::bad("encryption", &failure),
-    }
-}
-
-fn text(findings: &[Finding]) -> String {
-    let mut lines = Vec::new();
-    for finding in findings {
-        let mark = match finding.grade {
-            Grade::Good => "✔",
-            Grade::Warning => "!",
-            Grade::Bad => "✘",
-        };
-        lines.push(format!("{mark} {:20} {}", finding.what, finding.text));
-        lines.extend(finding.fix.iter().map(|fix| format!("    fix: {fix}")));
-    }
-    lines.join("\n")
-}
-
-fn exit(findings: &[Finding]) -> Exit {
-    let has = |grade| findings.iter().any(|finding| finding.grade == grade);
-    match (has(Grade::Bad), has(Grade::Warning)) {
-        (true, _) => Exit::Failed,
-        (false, true) => Exit::Findings,
-        (false, false) => Exit::Done,
     }
 }

@@ -17,8 +17,16 @@ pub enum VerbError {
     FileExists(PathBuf),
     #[error("could not {0} {path}", path = .1.display())]
     File(&'static str, PathBuf, #[source] std::io::Error),
-    #[error("{0:?} is not a time: write 2026-11-22, an RFC 3339 time, or an age like -2h")]
-    BadTime(String),
+    #[error("{text:?} is not a time: write 2026-11-22, an RFC 3339 time, or {example}")]
+    BadTime { text: String, example: &'static str },
+    #[error("{0:?} is over already")]
+    PastTime(String),
+    #[error("{0} are not paused by a pause of just these")]
+    NotPaused(String),
+    #[error("no worker has {0:?} as its name, id or the end of its id")]
+    UnknownWorker(String),
+    #[error("{text:?} is short for {count} workers")]
+    SeveralWorkers { text: String, count: usize },
     #[error("this deletes {0} for good. Nothing was changed")]
     NotConfirmed(String),
     #[error("{0}")]
@@ -36,7 +44,10 @@ impl Classified for VerbError {
             Self::NoSubject(_) | Self::UnknownSubject { .. } => "usage.no_subject",
             Self::FileExists(_) => "refused.exists",
             Self::File(..) => "file.failed",
-            Self::BadTime(_) => "usage.time",
+            Self::BadTime { .. } | Self::PastTime(_) => "usage.time",
+            Self::NotPaused(_) => "pause.not_found",
+            Self::UnknownWorker(_) => "worker.not_found",
+            Self::SeveralWorkers { .. } => "worker.ambiguous",
             Self::NotConfirmed(_) => "usage.not_confirmed",
             Self::Unusable(_) => "usage.invalid",
         }
@@ -53,9 +64,17 @@ impl Classified for VerbError {
             Self::NotConfirmed(_) => {
                 Some("repeat it with --yes, or look first with --dry-run".into())
             }
-            Self::UnknownSubject { .. } | Self::File(..) | Self::BadTime(_) | Self::Unusable(_) => {
-                None
-            }
+            Self::NotPaused(_) => Some(
+                "`kanbu-backup queue stats` lists the pauses; name the same kind and subject"
+                    .into(),
+            ),
+            Self::UnknownWorker(_) => Some("`kanbu-backup queue workers` lists them".into()),
+            Self::SeveralWorkers { .. } => Some("give more of the id's last digits".into()),
+            Self::UnknownSubject { .. }
+            | Self::File(..)
+            | Self::BadTime { .. }
+            | Self::PastTime(_)
+            | Self::Unusable(_) => None,
         }
     }
 }

@@ -43,11 +43,25 @@ pub(super) async fn run(
     db: &ControlDb,
     out: Output,
 ) -> Result<Fate, Failure> {
-    let new = NewJob {
+    submit(&request(job), follow, db, out).await
+}
+
+/// A job that a person asks for; the same asked twice is one.
+pub(super) fn request(job: Job) -> NewJob {
+    NewJob {
         requested_by: Some("cli".to_owned()),
         ..NewJob::new(job, Origin::Operator).unless_open()
-    };
-    let enqueued = queue::submit(db, &new).await?;
+    }
+}
+
+/// Like [`run`], for a request with conditions of its own.
+pub(super) async fn submit(
+    new: &NewJob,
+    follow: Follow,
+    db: &ControlDb,
+    out: Output,
+) -> Result<Fate, Failure> {
+    let enqueued = queue::submit(db, new).await?;
     let id = enqueued.job();
     if let queue::Enqueued::AlreadyOpen(_) = enqueued {
         out.message(&format!(

@@ -1,24 +1,27 @@
-//! `job list|show|retry|cancel`.
+//! `job list|show|retry|cancel|run-now`.
 
 use kanbu_backup::{
+    control::ControlDb,
     fault::{Failure, Fault},
     job::{Kind, UnknownKind},
-    queue::{self, Cancelled, ExecutionView, JobFilter, JobState, JobView, Retried},
+    queue::{self, Cancelled, ExecutionView, JobFilter, JobState, JobView, QueueError, Retried},
 };
 use serde_json::json;
 
 use super::list;
 use crate::{cli::Job, exit::Exit, output::Table, session::Session};
 
-/// Attempts that a retry by hand adds.
-const RETRY_BUDGET: i16 = 3;
-
 pub async fn run(args: Job, session: &Session) -> Result<Exit, Failure> {
     match args {
         Job::List { kind, state, limit } => many(kind, state, limit, session).await,
         Job::Show { id } => one(&id, session).await,
-        Job::Retry { id } => retry(&id, session).await,
-        Job::Cancel { id } => cancel(&id, session).await,
+        Job::Retry {
+            id,
+            attempts,
+            dry_run,
+        } => retry(&id, attempts, dry_run, session).await,
+        Job::Cancel { id, dry_run } => cancel(&id, dry_run, session).await,
+        Job::RunNow { id, dry_run } => run_now(&id, dry_run, session).await,
     }
 }
 
@@ -82,12 +85,8 @@ fn shown_state(job: &JobView) -> String {
 }
 
 async fn one(id: &str, session: &Session) -> Result<Exit, Failure> {
-    let db = session.control().await?;
-    let id = queue::resolve(&db, id).await?;
-    let job = queue::job(&db, id)
-        .await?
-        .ok_or_else(|| queue::QueueError::NotFound(id.to_string()))?;
-    let executions = queue::executions(&db, id).await?;
+    let (db, job) = meant(id, session).await?;
+    let executions = queue::executions(&db, job.id).await?;
     session.out.document(
         "detail",
         &json!({ "job": job, "executions": executions }),
@@ -130,27 +129,81 @@ fn history(execution: &ExecutionView) -> String {
     text
 }
 
-async fn retry(id: &str, session: &Session) -> Result<Exit, Failure> {
+/// The job that a text means.
+async fn meant(text: &str, session: &Session) -> Result<(ControlDb, JobView), Failure> {
     let db = session.control().await?;
-    let id = queue::resolve(&db, id).await?;
-    let (job, text) = match queue::retry(&db, id, RETRY_BUDGET).await? {
-        Retried::Queued => (id, format!("job {} is queued again", id.short())),
+    let id = queue::resolve(&db, text).await?;
+    let job = queue::job(&db, id)
+        .await?
+        .ok_or_else(|| QueueError::NotFound(id.to_string()))?;
+    Ok((db, job))
+}
+
+async fn retry(id: &str, attempts: i16, dry_run: bool, session: &Session) -> Result<Exit, Failure> {
+    let (db, job) = meant(id, session).await?;
+    if dry_run {
+        if job.state != JobState::Dead {
+            let state = job.state.to_string();
+            return Err(QueueError::NotDead { job: job.id, state }.into());
+        }
+        return Ok(would(
+            &job,
+            &format!("be queued for {attempts} more attempts"),
+            session,
+        ));
+    }
+    let (job, text) = match queue::retry(&db, job.id, attempts).await? {
+        Retried::Queued => (job.id, format!("job {} is queued again", job.id.short())),
         Retried::AlreadyOpen(other) => (other, format!("job {} already does that", other.short())),
     };
     session.out.result(json!({ "job": job }), &text);
     Ok(Exit::Done)
 }
 
-async fn cancel(id: &str, session: &Session) -> Result<Exit, Failure> {
-    let db = session.control().await?;
-    let id = queue::resolve(&db, id).await?;
-    let (exit, text) = match queue::cancel(&db, id, "cli").await? {
+async fn cancel(id: &str, dry_run: bool, session: &Session) -> Result<Exit, Failure> {
+    let (db, job) = meant(id, session).await?;
+    if dry_run && job.state.is_open() {
+        return Ok(would(&job, "be cancelled", session));
+    }
+    let cancelled = if dry_run {
+        Cancelled::TooLate(job.state)
+    } else {
+        queue::cancel(&db, job.id, "cli").await?
+    };
+    let (exit, text) = match cancelled {
         Cancelled::AtOnce => (Exit::Done, "is cancelled".to_owned()),
         Cancelled::Requested => (Exit::Done, "is being cancelled".to_owned()),
         Cancelled::TooLate(state) => (Exit::Refused, format!("has ended before ({state})")),
     };
-    session
-        .out
-        .result(json!({ "job": id }), &format!("job {} {text}", id.short()));
+    session.out.result(
+        json!({ "job": job.id }),
+        &format!("job {} {text}", job.id.short()),
+    );
     Ok(exit)
+}
+
+async fn run_now(id: &str, dry_run: bool, session: &Session) -> Result<Exit, Failure> {
+    let (db, job) = meant(id, session).await?;
+    if dry_run {
+        if job.state != JobState::Queued {
+            let state = job.state.to_string();
+            return Err(QueueError::NotQueued { job: job.id, state }.into());
+        }
+        return Ok(would(&job, "be made due", session));
+    }
+    queue::run_now(&db, job.id).await?;
+    session.out.result(
+        json!({ "job": job.id }),
+        &format!("job {} is due", job.id.short()),
+    );
+    Ok(Exit::Done)
+}
+
+/// Says what a dry run spares.
+fn would(job: &JobView, what: &str, session: &Session) -> Exit {
+    session.out.result(
+        json!({ "job": job.id, "state": job.state, "dry_run": true }),
+        &format!("job {} is {} and would {what}", job.id.short(), job.state),
+    );
+    Exit::Done
 }

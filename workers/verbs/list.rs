@@ -12,7 +12,7 @@ use kanbu_backup::{
 };
 use serde_json::{Value, json};
 
-use super::since;
+use super::time;
 use crate::{
     cli::{List, What},
     exit::Exit,
@@ -28,7 +28,7 @@ pub async fn run(args: List, session: &Session) -> Result<Exit, Failure> {
     let since = args
         .since
         .as_deref()
-        .map(|text| since::since(text, SystemClock.now()))
+        .map(|text| time::since(text, SystemClock.now()))
         .transpose()?;
     let filter = Filter {
         kind: args.kind.map(kind),
