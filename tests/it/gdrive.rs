@@ -1,5 +1,7 @@
 //! Google Drive as a storage, against a fake of its protocol: the promises of every storage, and each fault by itself.
 
+#[path = "gdrive/api.rs"]
+mod api;
 #[path = "gdrive/beside.rs"]
 mod beside;
 #[path = "gdrive/fake.rs"]
@@ -30,7 +32,6 @@ use object_store::{
 use self::{
     beside::storage,
     fake::{FakeDrive, Trouble, Verb},
-    logins::is_signed,
     shelf::ROOT,
 };
 

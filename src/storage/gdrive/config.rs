@@ -78,7 +78,7 @@ impl DriveConfig {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            answer_within: Duration::from_secs(60),
+            answer_within: Duration::from_mins(1),
             least_rate: 64 * 1024,
             retries: 8,
             first_pause: Duration::from_millis(500),

@@ -32,7 +32,7 @@ enum Kind {
         client_secret: Zeroizing<String>,
         refresh_token: Zeroizing<String>,
     },
-    Service(ServiceAccount),
+    Service(Box<ServiceAccount>),
 }
 
 struct ServiceAccount {
@@ -59,7 +59,7 @@ impl Credentials {
     /// A service account, from the JSON that Google made for it.
     pub fn service_account(json: &str) -> Result<Self, DriveError> {
         let account = ServiceAccount::from_json(json).map_err(DriveError::BadConfig)?;
-        Ok(Self(Arc::new(Kind::Service(account))))
+        Ok(Self(Arc::new(Kind::Service(Box::new(account)))))
     }
 
     /// Where tokens are to be had, if the credentials say so.

@@ -244,7 +244,12 @@ fn reason_in(body: &[u8]) -> String {
     #[serde(untagged)]
     enum Detail {
         OfTheTokenService(String),
-        OfDrive { errors: Vec<Reason> },
+        OfDrive {
+            #[serde(default)]
+            errors: Vec<Reason>,
+            /// The word of newer answers, for a whole class of reasons.
+            status: Option<String>,
+        },
     }
     #[derive(Deserialize)]
     struct Reason {
@@ -255,8 +260,12 @@ fn reason_in(body: &[u8]) -> String {
             error: Detail::OfTheTokenService(word),
         }) => Some(word),
         Ok(Body {
-            error: Detail::OfDrive { errors },
-        }) => errors.into_iter().next().map(|first| first.reason),
+            error: Detail::OfDrive { errors, status },
+        }) => errors
+            .into_iter()
+            .next()
+            .map(|first| first.reason)
+            .or(status),
         Err(_) => None,
     };
     // A word is short and plain; what isn't might be anything.
@@ -265,4 +274,35 @@ fn reason_in(body: &[u8]) -> String {
             && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     })
     .unwrap_or_else(|| "without a reason".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_a_word_of_googles_and_never_a_sentence() {
+        for (body, expected) in [
+            (
+                r#"{"error":{"code":403,"errors":[{"reason":"storageQuotaExceeded"}]}}"#,
+                "storageQuotaExceeded",
+            ),
+            (
+                r#"{"error":{"code":403,"status":"PERMISSION_DENIED"}}"#,
+                "PERMISSION_DENIED",
+            ),
+            (
+                r#"{"error":"invalid_grant","error_description":"hunter2"}"#,
+                "invalid_grant",
+            ),
+            (
+                r#"{"error":"the token hunter2 is bad"}"#,
+                "without a reason",
+            ),
+            ("<html>hunter2</html>", "without a reason"),
+            ("", "without a reason"),
+        ] {
+            assert_eq!(reason_in(body.as_bytes()), expected, "{body}");
+        }
+    }
 }

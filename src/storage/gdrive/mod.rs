@@ -14,6 +14,7 @@ mod credentials;
 mod download;
 mod error;
 mod files;
+mod ids;
 mod line;
 mod pauses;
 mod session;

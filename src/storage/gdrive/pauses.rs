@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{DriveError, Patience};
 
 /// Google's wish to be left alone is obeyed up to this long; beyond it the request is given up sooner than the backup is.
-const LONGEST_OBEYED: Duration = Duration::from_secs(120);
+const LONGEST_OBEYED: Duration = Duration::from_mins(2);
 
 /// Looks at a name that two hold before that is an error: the younger may be on its way out.
 const LOOKS: u32 = 3;

@@ -11,7 +11,7 @@ use super::{Credentials, DriveError};
 use crate::clock::{Clock, SystemClock};
 
 /// A token is renewed this long before its end, so that none runs out on the way.
-const MARGIN: Duration = Duration::from_secs(300);
+const MARGIN: Duration = Duration::from_mins(5);
 
 /// The header that a request carries. Marked sensitive, so that no debug output of a request shows it.
 pub(super) type Bearer = HeaderValue;

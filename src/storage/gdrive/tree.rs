@@ -4,22 +4,18 @@
 //! others are removed by whoever made them; where two are met nevertheless, it is an error, not a guess. A remembered id
 //! may be stale, so that nothing is called missing unless the folder where it would be is there.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashMap;
 
 use object_store::path::Path;
 
 use super::{
     DriveError,
     files::{File, Files},
+    ids::Ids,
 };
 
 /// My Drive itself, which can't go away and which a narrow scope may not look at.
 const MY_DRIVE: &str = "root";
-/// Ids that are remembered before all are forgotten.
-const MEMORY: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -371,36 +367,5 @@ fn ambiguous(path: &Path, files: &[File]) -> DriveError {
     DriveError::Ambiguous {
         path: path.to_string(),
         ids: files.iter().map(|file| file.id.clone()).collect(),
-    }
-}
-
-/// Ids by path, as many as are useful.
-#[derive(Debug, Default)]
-struct Ids(Mutex<HashMap<Path, String>>);
-
-impl Ids {
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<Path, String>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn get(&self, path: &Path) -> Option<String> {
-        self.with(|ids| ids.get(path).cloned())
-    }
-
-    fn put(&self, path: &Path, id: &str) {
-        self.with(|ids| {
-            if ids.len() >= MEMORY {
-                ids.clear();
-            }
-            ids.insert(path.clone(), id.to_owned());
-        });
-    }
-
-    fn forget(&self, path: &Path) {
-        self.with(|ids| ids.remove(path));
-    }
-
-    fn forget_all(&self) {
-        self.with(HashMap::clear);
     }
 }

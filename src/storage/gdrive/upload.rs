@@ -64,18 +64,17 @@ impl Draft {
 
     async fn open(tree: &Tree, path: &Path, over: Option<&File>) -> Result<Self, DriveError> {
         let client = &tree.files.client;
-        let (parent, session) = match over {
-            Some(File { id, .. }) => (None, Session::open(client, Target::Content { id }).await?),
-            None => {
-                let name = path.filename().unwrap_or_default();
-                let parent = tree.parent_of(path).await?;
-                let target = Target::New {
-                    parent: &parent,
-                    name,
-                };
-                let session = Session::open(client, target).await?;
-                (Some(parent), session)
-            }
+        let (parent, session) = if let Some(File { id, .. }) = over {
+            (None, Session::open(client, Target::Content { id }).await?)
+        } else {
+            let name = path.filename().unwrap_or_default();
+            let parent = tree.parent_of(path).await?;
+            let target = Target::New {
+                parent: &parent,
+                name,
+            };
+            let session = Session::open(client, target).await?;
+            (Some(parent), session)
         };
         let path = path.clone();
         Ok(Self {

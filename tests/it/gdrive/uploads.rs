@@ -21,6 +21,16 @@ use super::{
 
 const PART: usize = 1 << 20;
 
+async fn until(mut happened: impl FnMut() -> bool) {
+    let waiting = async {
+        while !happened() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_mins(1), waiting).await;
+    waited.expect("what was waited for didn't happen");
+}
+
 async fn begin(drive: &GoogleDrive) -> Box<dyn MultipartUpload> {
     drive.put_multipart(&at(OBJECT)).await.unwrap()
 }
@@ -314,9 +324,7 @@ async fn a_part_that_hangs_doesnt_keep_its_upload_from_being_aborted() {
     let drive = fake.store();
     let mut upload = begin(&drive).await;
     let part = tokio::spawn(upload.put_part(vec![0; PART].into()));
-    while fake.count(Verb::Piece) == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| fake.count(Verb::Piece) > 0).await;
     upload.abort().await.unwrap();
     fake.assert_clean(0);
     part.abort();
@@ -330,10 +338,7 @@ async fn a_part_that_was_given_up_in_the_middle_is_sent_by_the_next() {
     let sent = content(2 * PART);
     let mut upload = begin(&drive).await;
     let mut first = upload.put_part(sent[..PART].to_vec().into());
-    while fake.count(Verb::Piece) == 0 {
-        assert!((&mut first).now_or_never().is_none());
-        tokio::task::yield_now().await;
-    }
+    until(|| (&mut first).now_or_never().is_none() && fake.count(Verb::Piece) > 0).await;
     drop(first);
     upload.put_part(sent[PART..].to_vec().into()).await.unwrap();
     upload.complete().await.unwrap();
@@ -375,10 +380,8 @@ async fn no_part_stays_in_memory_once_it_is_sent() {
             .put_part(Bytes::from_owner(part).into())
             .await
             .unwrap();
-        while held.load(Ordering::Relaxed) > 0 {
-            // The connection lets go of what it has written a moment later.
-            tokio::task::yield_now().await;
-        }
+        // The connection lets go of what it has written a moment later.
+        until(|| held.load(Ordering::Relaxed) == 0).await;
     }
     upload.complete().await.unwrap();
     let largest = fake.seen(Verb::Piece).iter().map(|seen| seen.bytes).max();
