@@ -77,3 +77,11 @@ pub struct AzureContainer {
     pub bucket: Bucket,
     pub account: String,
 }
+
+/// A folder of Google Drive, by its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriveFolder {
+    pub bucket: Bucket,
+    /// Whether what is deleted goes to the trash, for want of the right to more.
+    pub trash: bool,
+}

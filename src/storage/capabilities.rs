@@ -104,7 +104,7 @@ const GOOGLE_DRIVE: Capabilities = Capabilities {
     conditional_complete: false,
     lists_unfinished_uploads: false,
     drops_unfinished_uploads: true,
-    end_to_end_checksum: false,
+    end_to_end_checksum: true,
     durable_when_confirmed: true,
     range_suffix: false,
     parts: ANY_PARTS,

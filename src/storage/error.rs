@@ -14,6 +14,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 
 use super::{
     StorageName,
+    gdrive::DriveError,
     local::NotMounted,
     wire::{Meaning, Refusal, in_short},
 };
@@ -175,6 +176,10 @@ impl StorageError {
         if let Some(refusal) = cause::<Refusal>(error) {
             let source = io::Error::other(refusal.to_string());
             return Self::refused(storage, key, refusal.meaning, source);
+        }
+        if let Some(absent @ DriveError::NoRoot { .. }) = DriveError::of(error) {
+            let source = io::Error::other(absent.to_string());
+            return Self::refused(storage, key, Meaning::NoPlace, source);
         }
         let (storage, key) = (storage.clone(), key.to_string());
         match error {

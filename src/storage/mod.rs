@@ -31,7 +31,7 @@ mod wire;
 #[cfg(feature = "testing")]
 pub use self::faulty::Trouble;
 pub use self::{
-    bucket::{AzureContainer, Bucket, Login, S3Bucket},
+    bucket::{AzureContainer, Bucket, DriveFolder, Login, S3Bucket},
     capabilities::{Capabilities, PartLimits},
     credentials::{CredentialWord, Credentials},
     error::StorageError,

@@ -6,7 +6,7 @@ use std::{fmt, path::PathBuf};
 
 use super::{
     StorageName,
-    bucket::{AzureContainer, Bucket, Login, S3Bucket},
+    bucket::{AzureContainer, Bucket, DriveFolder, Login, S3Bucket},
     credentials::{CredentialWord, Credentials},
     place_url,
 };
@@ -48,7 +48,7 @@ pub enum Place {
     /// A container of Azure Blob Storage.
     Azure(AzureContainer),
     /// A folder of Google Drive, by its id.
-    GoogleDrive(Bucket),
+    GoogleDrive(DriveFolder),
 }
 
 /// The text doesn't say where a storage is. Never repeats what may be secret in it.
@@ -82,7 +82,8 @@ impl Place {
             Self::Local { .. } | Self::Mounted { .. } => None,
             Self::S3(place) => Some(&place.bucket),
             Self::Azure(place) => Some(&place.bucket),
-            Self::Gcs(bucket) | Self::GoogleDrive(bucket) => Some(bucket),
+            Self::GoogleDrive(place) => Some(&place.bucket),
+            Self::Gcs(bucket) => Some(bucket),
         }
     }
 
@@ -91,7 +92,8 @@ impl Place {
             Self::Local { .. } | Self::Mounted { .. } => None,
             Self::S3(place) => Some(&mut place.bucket),
             Self::Azure(place) => Some(&mut place.bucket),
-            Self::Gcs(bucket) | Self::GoogleDrive(bucket) => Some(bucket),
+            Self::GoogleDrive(place) => Some(&mut place.bucket),
+            Self::Gcs(bucket) => Some(bucket),
         }
     }
 

@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use url::Url;
 
 use super::{
-    bucket::{AzureContainer, Bucket, Login, S3Bucket},
+    bucket::{AzureContainer, Bucket, DriveFolder, Login, S3Bucket},
     place::{BadPlace, Place},
 };
 
@@ -67,7 +67,10 @@ pub(super) fn parse(text: &str) -> Result<Place, BadPlace> {
             if !folder.prefix.is_empty() {
                 return Err(bad("has a path behind the id of the folder"));
             }
-            Place::GoogleDrive(folder)
+            Place::GoogleDrive(DriveFolder {
+                trash: options.flag("trash", false)?,
+                bucket: folder,
+            })
         }
         other => {
             let known = Place::SCHEMES.join(", ");
@@ -204,7 +207,11 @@ pub(super) fn format(place: &Place) -> String {
             &place.bucket,
             vec![("account", Some(place.account.clone()))],
         ),
-        Place::Gcs(bucket) | Place::GoogleDrive(bucket) => (bucket, Vec::new()),
+        Place::GoogleDrive(place) => {
+            let trash = place.trash.then(|| place.trash.to_string());
+            (&place.bucket, vec![("trash", trash)])
+        }
+        Place::Gcs(bucket) => (bucket, Vec::new()),
     };
     let mut text = format!("{scheme}://{}", bucket.name);
     if !bucket.prefix.is_empty() {
@@ -263,6 +270,7 @@ mod tests {
             "gs://bucket/prefix?login=role",
             "az://container/prefix?account=acc",
             "gdrive://1AbCdEf_-9",
+            "gdrive://1AbCdEf_-9?trash=true",
         ] {
             let place = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             let again = parse(&place.to_string()).unwrap();

@@ -14,9 +14,11 @@ use object_store::{
 use url::Url;
 
 use super::{
-    bucket::{AzureContainer, Bucket, Login, S3Bucket},
+    bucket::{AzureContainer, Bucket, DriveFolder, Login, S3Bucket},
     credentials::CredentialWord,
-    gdrive::{Credentials as DriveCredentials, DriveConfig, DriveError, GoogleDrive, Patience},
+    gdrive::{
+        Credentials as DriveCredentials, Deletion, DriveConfig, DriveError, GoogleDrive, Patience,
+    },
     uploads::S3Uploads,
     wire::{Pace, Wire, client},
 };
@@ -161,12 +163,12 @@ pub(super) fn azure(wanted: &AzureContainer, pace: Pace) -> Result<Opened> {
 }
 
 /// One folder, by its id; paths within it are Drive's own affair.
-pub(super) fn google_drive(bucket: &Bucket, pace: Pace) -> Result<Opened> {
+pub(super) fn google_drive(folder: &DriveFolder, pace: Pace) -> Result<Opened> {
     let unusable = |error: DriveError| object_store::Error::Generic {
         store: "GoogleDrive",
         source: Box::new(error),
     };
-    let config = drive_config(bucket, pace).map_err(unusable)?;
+    let config = drive_config(folder, pace).map_err(unusable)?;
     let drive = GoogleDrive::new(config).map_err(unusable)?;
     Ok(Opened {
         store: Arc::new(drive),
@@ -174,7 +176,8 @@ pub(super) fn google_drive(bucket: &Bucket, pace: Pace) -> Result<Opened> {
     })
 }
 
-fn drive_config(bucket: &Bucket, pace: Pace) -> std::result::Result<DriveConfig, DriveError> {
+fn drive_config(folder: &DriveFolder, pace: Pace) -> std::result::Result<DriveConfig, DriveError> {
+    let bucket = &folder.bucket;
     let text = |word| bucket.credentials.get(word).unwrap_or_default();
     let service_account = text(CredentialWord::ServiceAccountKey);
     let credentials = if service_account.is_empty() {
@@ -189,6 +192,10 @@ fn drive_config(bucket: &Bucket, pace: Pace) -> std::result::Result<DriveConfig,
     let mut config = DriveConfig::new(&bucket.name, credentials)?;
     if let Some(endpoint) = &bucket.endpoint {
         config.api = endpoint.clone();
+        config.token_url = endpoint.join("token").unwrap_or_else(|_| endpoint.clone());
+    }
+    if folder.trash {
+        config.deletion = Deletion::Trash;
     }
     config.patience = Patience {
         answer_within: pace.base,

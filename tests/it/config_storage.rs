@@ -18,7 +18,8 @@ fn credentials(place: &Place) -> &Credentials {
     match place {
         Place::S3(place) => &place.bucket.credentials,
         Place::Azure(place) => &place.bucket.credentials,
-        Place::Gcs(bucket) | Place::GoogleDrive(bucket) => &bucket.credentials,
+        Place::GoogleDrive(place) => &place.bucket.credentials,
+        Place::Gcs(bucket) => &bucket.credentials,
         Place::Local { .. } | Place::Mounted { .. } => panic!("{place} has no credentials"),
     }
 }

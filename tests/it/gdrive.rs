@@ -20,7 +20,7 @@ use futures::TryStreamExt;
 use kanbu_backup::{
     fault::{Classified, Fault},
     storage::{
-        ObjectKey, conformance,
+        CredentialWord, Credentials, ObjectKey, Place, Role, Storage, StorageConfig, conformance,
         gdrive::{Deletion, DriveError, GoogleDrive},
     },
 };
@@ -31,7 +31,7 @@ use object_store::{
 
 use self::{
     beside::storage,
-    fake::{FakeDrive, Trouble, Verb},
+    fake::{CLIENT_SECRET, FakeDrive, REFRESH_TOKEN, Trouble, Verb},
     shelf::ROOT,
 };
 
@@ -73,11 +73,28 @@ fn reason(error: &object_store::Error) -> (u16, &str) {
     (drive.status().unwrap_or(0), drive.reason().unwrap_or(""))
 }
 
+/// As a configuration names it.
+fn by_url(fake: &FakeDrive) -> Storage {
+    let url = format!("gdrive://{ROOT}?endpoint={}", fake.url(""));
+    let credentials = Credentials::default()
+        .with(CredentialWord::ClientId, "client")
+        .with(CredentialWord::ClientSecret, CLIENT_SECRET)
+        .with(CredentialWord::RefreshToken, REFRESH_TOKEN);
+    let place = Place::parse(&url).unwrap().with_credentials(credentials);
+    let config = StorageConfig {
+        name: "drive".parse().unwrap(),
+        role: Role::Replica,
+        place: place.unwrap(),
+    };
+    Storage::open(&config).unwrap()
+}
+
 #[tokio::test]
 async fn a_google_drive_keeps_every_promise_of_a_storage() {
     let fake = FakeDrive::start().await;
     let (_place, storage) = storage(fake.store());
     conformance::keeps_every_promise(&storage).await;
+    conformance::keeps_every_promise(&by_url(&fake)).await;
     let state = fake.state();
     assert_eq!(state.breaches, [""; 0]);
     assert_eq!(state.shelf.objects(), 0);
@@ -126,16 +143,16 @@ async fn a_used_up_quota_says_full_and_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn a_root_folder_that_is_gone_is_unreachable_and_not_empty() {
+async fn a_root_folder_that_is_gone_is_missing_and_not_empty() {
     for trash in [false, true] {
         let fake = FakeDrive::start().await;
-        let (_place, storage) = storage(fake.store());
+        let storage = by_url(&fake);
         if trash {
             fake.state().shelf.get_mut(ROOT).unwrap().trashed = true;
         } else {
             fake.state().shelf.remove(ROOT);
         }
-        conformance::a_vanished_place_is_unreachable(&storage).await;
+        conformance::a_missing_bucket_says_so(&storage).await;
         let error = fake.store().present().await.unwrap_err();
         assert!(
             matches!(DriveError::of(&error), Some(DriveError::NoRoot { .. })),
