@@ -141,7 +141,75 @@ impl S3Uploads {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
+    use crate::storage::{CredentialWord, Credentials, Pace, Place, remote};
+
+    /// Answers one request after another with these documents, and returns what was asked.
+    async fn answers(listener: TcpListener, documents: [&'static str; 2]) -> Vec<String> {
+        let mut asked = Vec::new();
+        for document in documents {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            let length = document.len();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{document}"
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            asked.push(String::from_utf8(request).unwrap());
+        }
+        asked
+    }
+
+    #[tokio::test]
+    async fn a_list_of_many_pages_is_read_to_its_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!(
+            "s3://backups/ours?endpoint=http://{}",
+            listener.local_addr().unwrap()
+        );
+        let keys = Credentials::default()
+            .with(CredentialWord::AccessKeyId, "AKIA")
+            .with(CredentialWord::SecretAccessKey, "secret");
+        let Ok(Place::S3(place)) = Place::parse(&url).unwrap().with_credentials(keys) else {
+            panic!("{url} is no bucket")
+        };
+        let uploads = remote::s3(&place, Pace::default())
+            .unwrap()
+            .uploads
+            .unwrap();
+        let pages = [
+            "<R><IsTruncated>true</IsTruncated><NextKeyMarker>ours/prod/a</NextKeyMarker>\
+             <NextUploadIdMarker>id 1</NextUploadIdMarker>\
+             <Upload><Key>ours/prod/a</Key><UploadId>id 1</UploadId></Upload></R>",
+            "<R><IsTruncated>false</IsTruncated>\
+             <Upload><Key>ours/prod/b</Key><UploadId>2</UploadId></Upload></R>",
+        ];
+        let (found, asked) = tokio::join!(uploads.list("prod"), answers(listener, pages));
+        let keys: Vec<String> = found.unwrap().into_iter().map(|found| found.key).collect();
+        assert_eq!(keys, ["prod/a", "prod/b"]);
+        for part in [
+            "GET /backups/?",
+            "uploads=",
+            "prefix=ours%2Fprod%2F",
+            "X-Amz-Signature=",
+        ] {
+            assert!(
+                asked.iter().all(|request| request.contains(part)),
+                "{part}: {asked:?}"
+            );
+        }
+        assert!(!asked[0].contains("marker"), "{asked:?}");
+        let next = "key-marker=ours%2Fprod%2Fa&upload-id-marker=id%201";
+        assert!(asked[1].contains(next), "{asked:?}");
+    }
 
     #[test]
     fn a_page_is_read_with_and_without_uploads() {
