@@ -18,8 +18,8 @@ const LEASE: Duration = Duration::from_hours(1);
 /// Subjects of the jobs that can't go on.
 const SUBJECTS: usize = 50;
 
-/// How many jobs wait for one more subject, behind all the others.
-const LAST: usize = 1000;
+/// How many jobs wait for one more subject, behind all the others: enough for the claims of many runs.
+const LAST: usize = 20_000;
 
 /// Finished notify jobs with an execution each; notify jobs that wait; and as many backup jobs of a few subjects.
 pub async fn past(aside: &PgPool, finished: usize, queued: usize) -> anyhow::Result<()> {
