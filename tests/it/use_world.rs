@@ -20,8 +20,9 @@ use kanbu_backup::{
     id::{ArtifactId, ExecutionId, JobId},
     job::{Backup, Subject},
     pg::{cluster::Cluster, docker::ContainerChoice, dump::PgMode},
+    pipeline::Slowness,
     restore::{self, DatabaseTarget},
-    storage::{Environment, Place, Role, Storage, StorageConfig},
+    storage::{Environment, Place, Policy, Role, Storage, StorageConfig, Terms},
     testing::{self, TestDatabase, TestServer, toolsets},
     verify,
 };
@@ -59,11 +60,13 @@ impl World {
                 storage(place.path(), "one", Role::Primary),
                 storage(place.path(), "two", Role::Replica),
             ],
+            policy: Policy::AllOrDegraded,
             keyring: keyring(&"5e".repeat(32)),
             format: Format::Native,
             zstd_level: 1,
             zstd_workers: 1,
             stall_timeout: PATIENT,
+            slowness: Slowness::default(),
             sources: sources(&cluster, &source).await,
             history: db.clone(),
             clock: Arc::new(SystemClock),
@@ -231,6 +234,7 @@ pub(crate) fn storage(place: &Path, name: &str, role: Role) -> Storage {
         place: Place::Local {
             directory: place.join(name),
         },
+        terms: Terms::default(),
     })
     .unwrap()
 }

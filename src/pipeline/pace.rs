@@ -1,0 +1,311 @@
+//! How fast each storage of a run is, and which one holds the others up.
+//!
+//! Storages share the memory for parts, so that in the end all of them move as much as the slowest: what each moved tells
+//! nothing. A rate here is bytes over the time in which the storage had parts on their way. A replica is too slow when the
+//! run would go at least twice as fast without it; the primary may throttle the run, for it is the one that must have it.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+/// When a replica is too slow for a run to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slowness {
+    /// Looked at over this time.
+    pub window: Duration,
+    /// Percent of the primary's rate; 0 is never too slow.
+    pub percent: u32,
+}
+
+impl Default for Slowness {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_mins(1),
+            percent: 50,
+        }
+    }
+}
+
+/// Bytes, and the time that went into them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Effort {
+    bytes: u64,
+    time: Duration,
+}
+
+impl Effort {
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+            time: self.time.saturating_sub(earlier.time),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    effort: Effort,
+    busy_since: Option<Instant>,
+}
+
+/// Counts one party's effort. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gauge(Arc<Mutex<Counted>>);
+
+impl Gauge {
+    /// There is something to do.
+    pub(super) fn begin(&self) {
+        self.counted().busy_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Something was done.
+    pub(super) fn moved(&self, bytes: u64) {
+        self.counted().effort.bytes += bytes;
+    }
+
+    /// There is nothing more to do.
+    pub(super) fn rest(&self) {
+        let mut counted = self.counted();
+        if let Some(since) = counted.busy_since.take() {
+            counted.effort.time += since.elapsed();
+        }
+    }
+
+    fn effort(&self) -> Effort {
+        let counted = self.counted();
+        let running = counted.busy_since.map(|since| since.elapsed());
+        Effort {
+            time: counted.effort.time + running.unwrap_or_default(),
+            ..counted.effort
+        }
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One storage of a run, as far as its pace goes.
+#[derive(Clone, Debug)]
+pub(super) struct Runner {
+    pub(super) is_primary: bool,
+    pub(super) gauge: Gauge,
+    /// The order to drop out for being too slow.
+    pub(super) too_slow: CancellationToken,
+}
+
+/// Looks at every window of a run, and drops the slowest replica that is too slow: without it the next may be fast enough.
+/// Ends with the run, by being dropped.
+pub(super) async fn drop_the_slow(
+    runners: Vec<Runner>,
+    waits: Gauge,
+    slowness: Slowness,
+) -> Infallible {
+    let Some(primary) = runners.iter().position(|runner| runner.is_primary) else {
+        return std::future::pending().await;
+    };
+    let look = || -> Vec<Effort> { runners.iter().map(|r| r.gauge.effort()).collect() };
+    let mut ticks = interval_at(Instant::now() + slowness.window, slowness.window);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut before, mut waited_before) = (look(), waits.effort());
+    loop {
+        ticks.tick().await;
+        let (now, waited) = (look(), waits.effort());
+        let efforts: Vec<Effort> = now
+            .iter()
+            .zip(&before)
+            .map(|(now, before)| now.since(*before))
+            .collect();
+        let candidates: Vec<bool> = runners
+            .iter()
+            .map(|runner| !runner.is_primary && !runner.too_slow.is_cancelled())
+            .collect();
+        let waited_for = waited.since(waited_before).time;
+        if let Some(slowest) = too_slow(&efforts, primary, &candidates, waited_for, slowness) {
+            runners[slowest].too_slow.cancel();
+        }
+        (before, waited_before) = (now, waited);
+    }
+}
+
+/// The slowest of the candidates that the stream waited for longer than half of the window, and that is below its share of
+/// the primary's rate.
+fn too_slow(
+    efforts: &[Effort],
+    primary: usize,
+    candidates: &[bool],
+    waited: Duration,
+    slowness: Slowness,
+) -> Option<usize> {
+    let primary = efforts.get(primary)?;
+    // What moved nothing has no rate to compare with; a primary that hangs is another's affair.
+    if waited * 2 < slowness.window || primary.bytes == 0 {
+        return None;
+    }
+    let slow = efforts.iter().enumerate().filter(|(index, effort)| {
+        candidates.get(*index) == Some(&true)
+            && !effort.time.is_zero()
+            && is_below(**effort, *primary, slowness.percent)
+    });
+    slow.reduce(|slowest, next| {
+        if is_below(*next.1, *slowest.1, 100) {
+            next
+        } else {
+            slowest
+        }
+    })
+    .map(|(index, _)| index)
+}
+
+/// Whether one rate is below so many percent of another.
+fn is_below(one: Effort, other: Effort, percent: u32) -> bool {
+    // bytes / time < bytes / time * percent / 100, without dividing.
+    let scaled = |effort: Effort, time: Duration| u128::from(effort.bytes) * time.as_micros();
+    scaled(one, other.time) * 100 < scaled(other, one.time) * u128::from(percent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+    const MIB: u64 = 1 << 20;
+
+    fn effort(mib: u64, seconds: u64) -> Effort {
+        Effort {
+            bytes: mib * MIB,
+            time: Duration::from_secs(seconds),
+        }
+    }
+
+    fn judged(primary: Effort, replicas: &[Effort], waited: u64) -> Option<usize> {
+        let efforts: Vec<Effort> = [primary]
+            .into_iter()
+            .chain(replicas.iter().copied())
+            .collect();
+        let candidates: Vec<bool> = (0..efforts.len()).map(|index| index != 0).collect();
+        let waited = Duration::from_secs(waited);
+        too_slow(&efforts, 0, &candidates, waited, Slowness::default())
+    }
+
+    #[test]
+    fn a_replica_is_too_slow_when_the_run_waits_for_it_and_would_be_twice_as_fast_without() {
+        // All of them moved 60 MiB, for they share the parts; what differs is the time it took.
+        for (what, primary, replicas, waited, expected) in [
+            ("as fast", effort(60, 30), vec![effort(60, 30)], 50, None),
+            (
+                "half as fast",
+                effort(60, 30),
+                vec![effort(60, 60)],
+                50,
+                None,
+            ),
+            (
+                "below half",
+                effort(60, 29),
+                vec![effort(60, 60)],
+                50,
+                Some(1),
+            ),
+            (
+                "not waited for",
+                effort(60, 1),
+                vec![effort(60, 60)],
+                29,
+                None,
+            ),
+            (
+                "the slowest",
+                effort(60, 1),
+                vec![effort(60, 50), effort(60, 60)],
+                50,
+                Some(2),
+            ),
+            (
+                "one of two",
+                effort(60, 10),
+                vec![effort(60, 11), effort(60, 60)],
+                50,
+                Some(2),
+            ),
+            (
+                "nothing moved",
+                effort(60, 1),
+                vec![effort(0, 60)],
+                60,
+                Some(1),
+            ),
+            (
+                "nothing to do",
+                effort(60, 60),
+                vec![effort(0, 0)],
+                60,
+                None,
+            ),
+            (
+                "a slow primary",
+                effort(60, 60),
+                vec![effort(60, 1)],
+                60,
+                None,
+            ),
+            (
+                "a hung primary",
+                effort(0, 60),
+                vec![effort(0, 60)],
+                60,
+                None,
+            ),
+        ] {
+            assert_eq!(judged(primary, &replicas, waited), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn with_no_percent_nothing_is_too_slow() {
+        let never = Slowness {
+            window: MINUTE,
+            percent: 0,
+        };
+        let efforts = [effort(60, 1), effort(0, 60)];
+        assert_eq!(too_slow(&efforts, 0, &[false, true], MINUTE, never), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_replica_is_told_to_drop_out_after_a_window_and_the_primary_never() {
+        let runner = |is_primary| Runner {
+            is_primary,
+            gauge: Gauge::default(),
+            too_slow: CancellationToken::new(),
+        };
+        let (primary, fast, slow) = (runner(true), runner(false), runner(false));
+        let stream = Gauge::default();
+        stream.begin();
+        for (runner, seconds) in [(&primary, 1), (&fast, 1), (&slow, 50)] {
+            runner.gauge.begin();
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            runner.gauge.moved(60 * MIB);
+            runner.gauge.rest();
+        }
+        let runners = vec![primary.clone(), fast.clone(), slow.clone()];
+        // Nothing of the past counts: only what is done from now on.
+        let watching = tokio::spawn(drop_the_slow(runners, stream, Slowness::default()));
+        tokio::task::yield_now().await;
+        for (runner, seconds) in [(&primary, 1), (&fast, 1), (&slow, 50)] {
+            runner.gauge.begin();
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            runner.gauge.moved(60 * MIB);
+            runner.gauge.rest();
+            assert!(!slow.too_slow.is_cancelled(), "before the window is over");
+        }
+        tokio::time::advance(Duration::from_secs(8)).await;
+        slow.too_slow.cancelled().await;
+        assert!(!primary.too_slow.is_cancelled() && !fast.too_slow.is_cancelled());
+        watching.abort();
+    }
+}
