@@ -120,6 +120,16 @@ impl World {
         self.view(artifact.id).await
     }
 
+    /// The backup of the catalog that lacks a copy.
+    pub(crate) async fn lacking(&self) -> ArtifactId {
+        let query = "select artifact_id from kanbu_backup.copy where state = 'missing'";
+        let id: uuid::Uuid = sqlx::query_scalar(query)
+            .fetch_one(self.db.bare_pool())
+            .await
+            .unwrap();
+        id.into()
+    }
+
     pub(crate) async fn view(&self, id: ArtifactId) -> ArtifactView {
         catalog::get(&self.db, id).await.unwrap().unwrap()
     }
