@@ -215,7 +215,7 @@ impl Told {
             .iter()
             .map(|copy| (copy.storage.to_string(), copy.state))
             .collect();
-        copies.sort();
+        copies.sort_by(|one, other| one.0.cmp(&other.0));
         copies
     }
 
