@@ -106,60 +106,68 @@ pub(super) async fn drop_the_slow(
     waits: Gauge,
     slowness: Slowness,
 ) -> Infallible {
-    let Some(primary) = runners.iter().position(|runner| runner.is_primary) else {
-        return std::future::pending().await;
-    };
     let look = || -> Vec<Effort> { runners.iter().map(|r| r.gauge.effort()).collect() };
     let mut ticks = interval_at(Instant::now() + slowness.window, slowness.window);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut before, mut waited_before) = (look(), waits.effort());
+    let mut reference = None;
     loop {
         ticks.tick().await;
         let (now, waited) = (look(), waits.effort());
-        let efforts: Vec<Effort> = now
+        let window: Vec<(&Runner, Effort)> = runners
             .iter()
-            .zip(&before)
-            .map(|(now, before)| now.since(*before))
+            .zip(now.iter().zip(&before))
+            .map(|(runner, (now, before))| (runner, now.since(*before)))
             .collect();
-        let candidates: Vec<bool> = runners
+        let primary = window.iter().find(|(runner, _)| runner.is_primary);
+        reference = primary.and_then(|(_, effort)| judge(*effort, reference, slowness.window));
+        let replicas = window
             .iter()
-            .map(|runner| !runner.is_primary && !runner.too_slow.is_cancelled())
-            .collect();
+            .filter(|(runner, _)| !runner.is_primary && !runner.too_slow.is_cancelled())
+            .map(|(runner, effort)| (*runner, *effort));
         let waited_for = waited.since(waited_before).time;
-        if let Some(slowest) = too_slow(&efforts, primary, &candidates, waited_for, slowness) {
-            runners[slowest].too_slow.cancel();
+        if let Some(reference) = reference
+            && let Some(slowest) = too_slow(replicas, reference, waited_for, slowness)
+        {
+            slowest.too_slow.cancel();
         }
         (before, waited_before) = (now, waited);
     }
 }
 
-/// The slowest of the candidates that the stream waited for longer than half of the window, and that is below its share of
-/// the primary's rate.
-fn too_slow(
-    efforts: &[Effort],
-    primary: usize,
-    candidates: &[bool],
+/// What replicas are compared with: the primary's effort in this window. One that had nothing to do, because all of the
+/// memory was with others, is as fast as it was before; one that had and moved nothing is another's affair.
+fn judge(primary: Effort, before: Option<Effort>, window: Duration) -> Option<Effort> {
+    if primary.bytes > 0 {
+        Some(primary)
+    } else {
+        before.filter(|_| primary.time * 2 < window)
+    }
+}
+
+/// The slowest of the replicas that are below their share of the primary's rate, if the stream waited longer than half of
+/// the window.
+fn too_slow<R>(
+    replicas: impl Iterator<Item = (R, Effort)>,
+    primary: Effort,
     waited: Duration,
     slowness: Slowness,
-) -> Option<usize> {
-    let primary = efforts.get(primary)?;
-    // What moved nothing has no rate to compare with; a primary that hangs is another's affair.
-    if waited * 2 < slowness.window || primary.bytes == 0 {
+) -> Option<R> {
+    if waited * 2 < slowness.window {
         return None;
     }
-    let slow = efforts.iter().enumerate().filter(|(index, effort)| {
-        candidates.get(*index) == Some(&true)
-            && !effort.time.is_zero()
-            && is_below(**effort, *primary, slowness.percent)
-    });
-    slow.reduce(|slowest, next| {
-        if is_below(*next.1, *slowest.1, 100) {
-            next
-        } else {
-            slowest
-        }
-    })
-    .map(|(index, _)| index)
+    replicas
+        // What had nothing to do keeps nobody waiting.
+        .filter(|(_, effort)| !effort.time.is_zero())
+        .filter(|(_, effort)| is_below(*effort, primary, slowness.percent))
+        .reduce(|slowest, next| {
+            if is_below(next.1, slowest.1, 100) {
+                next
+            } else {
+                slowest
+            }
+        })
+        .map(|(replica, _)| replica)
 }
 
 /// Whether one rate is below so many percent of another.
@@ -184,13 +192,9 @@ mod tests {
     }
 
     fn judged(primary: Effort, replicas: &[Effort], waited: u64) -> Option<usize> {
-        let efforts: Vec<Effort> = [primary]
-            .into_iter()
-            .chain(replicas.iter().copied())
-            .collect();
-        let candidates: Vec<bool> = (0..efforts.len()).map(|index| index != 0).collect();
         let waited = Duration::from_secs(waited);
-        too_slow(&efforts, 0, &candidates, waited, Slowness::default())
+        let replicas = replicas.iter().copied().enumerate();
+        too_slow(replicas, primary, waited, Slowness::default())
     }
 
     #[test]
@@ -210,7 +214,7 @@ mod tests {
                 effort(60, 29),
                 vec![effort(60, 60)],
                 50,
-                Some(1),
+                Some(0),
             ),
             (
                 "not waited for",
@@ -224,21 +228,21 @@ mod tests {
                 effort(60, 1),
                 vec![effort(60, 50), effort(60, 60)],
                 50,
-                Some(2),
+                Some(1),
             ),
             (
                 "one of two",
                 effort(60, 10),
                 vec![effort(60, 11), effort(60, 60)],
                 50,
-                Some(2),
+                Some(1),
             ),
             (
                 "nothing moved",
                 effort(60, 1),
                 vec![effort(0, 60)],
                 60,
-                Some(1),
+                Some(0),
             ),
             (
                 "nothing to do",
@@ -254,16 +258,18 @@ mod tests {
                 60,
                 None,
             ),
-            (
-                "a hung primary",
-                effort(0, 60),
-                vec![effort(0, 60)],
-                60,
-                None,
-            ),
         ] {
             assert_eq!(judged(primary, &replicas, waited), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn a_primary_that_had_nothing_to_do_is_as_fast_as_before_and_one_that_hangs_says_nothing() {
+        let fast = Some(effort(60, 1));
+        assert_eq!(judge(effort(60, 30), fast, MINUTE), Some(effort(60, 30)));
+        assert_eq!(judge(effort(0, 0), fast, MINUTE), fast);
+        assert_eq!(judge(effort(0, 60), fast, MINUTE), None);
+        assert_eq!(judge(effort(0, 0), None, MINUTE), None);
     }
 
     #[test]
@@ -272,8 +278,8 @@ mod tests {
             window: MINUTE,
             percent: 0,
         };
-        let efforts = [effort(60, 1), effort(0, 60)];
-        assert_eq!(too_slow(&efforts, 0, &[false, true], MINUTE, never), None);
+        let replicas = [(0, effort(0, 60))].into_iter();
+        assert_eq!(too_slow(replicas, effort(60, 1), MINUTE, never), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -246,7 +246,8 @@ impl S3Server {
     pub(crate) fn unfinished(&self) -> Vec<String> {
         let entries = fs::read_dir(self.directory.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name != BUCKET).collect()
+        // What the server notes of finished objects lies beside them.
+        names.filter(|name| name.starts_with(".upload")).collect()
     }
 }
 
@@ -278,7 +279,12 @@ async fn answer(
     let path = request.uri().path().to_owned();
     let fate = fate_of(&request, state);
     match &fate {
-        Some(Fate::Refused { status, code }) => return Ok(refusal(*status, code, &request)),
+        Some(Fate::Refused { status, code }) => {
+            let refused = refusal(*status, code, &request);
+            // An answer that overtakes the request would be lost with the connection.
+            let _all = request.into_body().collect().await;
+            return Ok(refused);
+        }
         Some(Fate::Hangs) => {
             let asks = asked(request.method(), request.uri().query().unwrap_or_default());
             let _waiting = Hanging::begin(state, asks);
