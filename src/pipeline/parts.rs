@@ -118,7 +118,7 @@ pub(super) struct Part {
     pub(super) bytes: Bytes,
     /// Apart from the bytes: a storage that is given up lets the permit go at once, even if a hung write of the operating
     /// system goes on holding the bytes.
-    _permit: Arc<OwnedSemaphorePermit>,
+    pub(super) permit: Arc<OwnedSemaphorePermit>,
 }
 
 /// Assembles parts and hands each to every storage that still takes them.
@@ -172,7 +172,7 @@ impl FanOut {
         let bytes = buffer.len() as u64;
         let part = Part {
             bytes: buffer.freeze(),
-            _permit: Arc::new(permit),
+            permit: Arc::new(permit),
         };
         self.index += 1;
         // Never waits: a storage's queue has room for all parts that may live.

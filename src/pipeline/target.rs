@@ -180,15 +180,19 @@ async fn take_all(
                 deadline = Instant::now() + stall_timeout;
             }
             part = parts.recv(), if more && in_flight.len() < at_once => match part {
-                Some(part) => {
+                Some(Part { bytes, permit }) => {
                     if in_flight.is_empty() {
                         deadline = Instant::now() + stall_timeout;
                         gauge.begin();
                     }
-                    let sending = arrived.upload.put_part(part.bytes.clone());
+                    let size = bytes.len() as u64;
+                    let sending = arrived.upload.put_part(bytes);
                     in_flight.push(async move {
-                        sending.await?;
-                        Ok(part.bytes.len() as u64)
+                        let sent = sending.await;
+                        // Named, or it would not be taken along and be free at once.
+                        drop(permit);
+                        sent?;
+                        Ok(size)
                     });
                 }
                 None => more = false,

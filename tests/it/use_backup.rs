@@ -498,13 +498,8 @@ async fn following(world: &World, deps: &Deps) -> (Outcome, Vec<serde_json::Valu
     tx.commit().await.unwrap();
     assert!(matches!(enqueued.unwrap(), Enqueued::New(_)));
     let (worker, patience) = (WorkerId::new(), Duration::from_mins(10));
-    let claim = queue::claim(
-        &world.db,
-        worker,
-        Kind::Backup,
-        patience,
-        &[ExecutionId::new()],
-    );
+    let ids = [ExecutionId::new()];
+    let claim = queue::claim(&world.db, worker, Kind::Backup, patience, &ids);
     let Claim::Jobs(claimed) = claim.await.unwrap() else {
         panic!("nothing to claim")
     };

@@ -122,7 +122,7 @@ impl World {
 
     /// The backup of the catalog that lacks a copy.
     pub(crate) async fn lacking(&self) -> ArtifactId {
-        let query = "select artifact_id from kanbu_backup.copy where state = 'missing'";
+        let query = "select artifact_id from kanbu_backup.artifact_copy where state = 'missing'";
         let id: uuid::Uuid = sqlx::query_scalar(query)
             .fetch_one(self.db.bare_pool())
             .await

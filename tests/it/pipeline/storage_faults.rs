@@ -2,6 +2,10 @@
 
 use std::{
     fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -9,12 +13,13 @@ use bytes::Bytes;
 use kanbu_backup::{
     fault::{Failure, Fault},
     pipeline::{
-        CompressionSpec, Limits, Message, PartGrowth, Recipe, Sealed, Unwritten, Written, feed,
-        write,
+        CompressionSpec, Limits, Message, PartGrowth, Recipe, Sealed, Tick, Unwritten, Watch,
+        Written, feed, write,
     },
     storage::{Storage, Trouble},
 };
 use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
 
 use super::{Chance, Last, World, codes, read_all, read_file, recorded, source, unwatched};
 
@@ -272,4 +277,24 @@ async fn objects_that_too_few_storages_completed_are_removed() {
     assert_eq!(failure.code, "pipeline.too_few_storages");
     assert_eq!(failure.fault, Fault::Transient);
     world.assert_nothing_is_left("a quorum that was not met");
+}
+
+#[tokio::test]
+async fn a_storage_that_takes_nothing_lets_three_parts_into_memory_and_no_more() {
+    let world = World::new();
+    let storages = [world.storage("hung").faulty(Trouble::PartsHang { from: 0 })];
+    let limits = Limits {
+        stall_timeout: STALL,
+        ..Limits::default()
+    };
+    let sent = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&sent);
+    let tick = Arc::new(move |tick: Tick| {
+        seen.fetch_max(tick.stored_bytes, Ordering::Relaxed);
+    });
+    let watch = Watch::new(CancellationToken::new(), tick);
+    let targets = world.targets(Sealed::None, &storages);
+    let written = write(endless(), plain(&world, limits), targets, watch).await;
+    assert_eq!(Failure::from(written.unwrap_err()).code, "pipeline.stalled");
+    assert_eq!(sent.load(Ordering::Relaxed), 3 * 5 * MIB as u64);
 }
