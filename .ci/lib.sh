@@ -44,6 +44,7 @@ is_there() {
     # Debian keeps it where only root looks.
     pgbouncer) has pgbouncer || [ -x /usr/sbin/pgbouncer ] ;;
     python) python3 -c 'import sys; assert sys.version_info >= (3, 9)' 2>/dev/null ;;
+    python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     cryptography) python3 -c 'import cryptography' 2>/dev/null ;;
     venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     *) has "$1" ;;
@@ -94,7 +95,7 @@ forget_settings() {
     for name in $(compgen -e); do
         case $name in
         KANBU_FAULTS_*) ;;
-        DATABASE_URL | BACKUP_* | KANBU_* | POSTGRES_* | PG[A-Z]*) unset "$name" ;;
+        DATABASE_URL | BACKUP_* | KANBU_* | POSTGRES_* | PG[A-Z]* | AWS_* | AZURE_* | GOOGLE_*) unset "$name" ;;
         esac
     done
 }

@@ -13,6 +13,8 @@ mod archive;
 mod catalog;
 #[path = "it/config.rs"]
 mod config;
+#[path = "it/config_storage.rs"]
+mod config_storage;
 #[path = "it/containers.rs"]
 mod containers;
 #[path = "it/control.rs"]
@@ -25,6 +27,8 @@ mod docker;
 mod dump;
 #[path = "it/envelopes.rs"]
 mod envelopes;
+#[path = "it/gdrive.rs"]
+mod gdrive;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/pooler.rs"]

@@ -29,6 +29,8 @@ mod roles;
 mod running;
 #[path = "process/stopping.rs"]
 mod stopping;
+#[path = "process/storages.rs"]
+mod storages;
 #[path = "process/take_over.rs"]
 mod take_over;
 #[path = "process/tree.rs"]

@@ -91,6 +91,9 @@ pub enum Command {
     Drain(Drain),
     /// Put a job of any kind into the queue and follow it
     Enqueue(Enqueue),
+    /// Look after the storages
+    #[command(subcommand)]
+    Storage(Storage),
     /// Check the set-up and say how to fix what is wrong
     Doctor {
         /// Only the queue: invariants, leases, workers, dead jobs, pauses
@@ -330,6 +333,18 @@ fn label(text: &str) -> Result<String, String> {
         return Err("a label is at most 200 bytes on one line".to_owned());
     }
     Ok(text.to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Storage {
+    /// Make a mounted directory a storage, once, while it is mounted
+    Init {
+        /// The name of the storage
+        name: String,
+        /// Believe that it is mounted, even on the root file system
+        #[arg(long)]
+        anyway: bool,
+    },
 }
 
 #[cfg(test)]

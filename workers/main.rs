@@ -68,6 +68,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Queue(args) => verbs::queue::run(args, session).await,
         Command::Drain(args) => verbs::drain::run(args, session).await,
         Command::Enqueue(args) => verbs::enqueue::run(args, session).await,
+        Command::Storage(args) => verbs::storage::run(args, session),
         Command::Doctor { queue } => verbs::doctor::run(queue, session).await,
         Command::Config(Config::Show { origin }) => Ok(verbs::config::show(origin, session)),
         Command::Version => Ok(verbs::version::run(session.out)),

@@ -7,8 +7,8 @@ use kanbu_backup::{
     catalog::{ArtifactKind, rebuild},
     clock::SystemClock,
     config::{
-        BackupFormat, Config, ControlSettings, EncryptionSettings, PlaceSettings,
-        ProtectedSettings, StorageSettings,
+        BackupFormat, Config, ControlSettings, EncryptionSettings, ProtectedSettings,
+        StorageSettings,
     },
     control::{self, ControlConfig, ControlDb, ControlError, embedded},
     crypto::{KeyMaterial, Keyring},
@@ -70,21 +70,8 @@ pub async fn prepare(config: &Config, db: &ControlDb) -> Result<(), Failure> {
 
 /// Every configured storage, the primary first. A local directory that is missing is made.
 pub fn storages(settings: &StorageSettings) -> Result<Vec<Storage>, Failure> {
-    let mut storages = vec![Storage::open(&place(&settings.primary, Role::Primary))?];
-    for replica in &settings.replicas {
-        storages.push(Storage::open(&place(replica, Role::Replica))?);
-    }
-    Ok(storages)
-}
-
-fn place(settings: &PlaceSettings, role: Role) -> StorageConfig {
-    StorageConfig {
-        name: settings.name.clone(),
-        role,
-        place: Place::Local {
-            directory: settings.directory.clone(),
-        },
-    }
+    let opened = settings.storages.iter().map(Storage::open);
+    Ok(opened.collect::<Result<_, _>>()?)
 }
 
 /// The key that new backups are sealed with, and the older ones that still open what they made.

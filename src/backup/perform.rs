@@ -17,8 +17,8 @@ use crate::{
     execution::{Effects, Lease, Phase, Total},
     fault::Failure,
     job::Backup,
-    pipeline::{self, Target, Written},
-    storage::StorageName,
+    pipeline::{self, PartGrowth, Target, Written},
+    storage::{PartLimits, StorageName},
 };
 
 /// Makes the backup, or adopts the one that an earlier execution of this job completed without being able to say so.
@@ -73,8 +73,9 @@ async fn until_manifest<'a>(
     deps: &Deps,
     lease: &Arc<Lease>,
 ) -> Result<Ready<'a>, Failure> {
-    let recipe = recipe(plan, deps, lease).await?;
+    let mut recipe = recipe(plan, deps, lease).await?;
     let opened = source::open(plan, &deps.sources, lease).await?;
+    recipe.limits.part_growth = part_growth(deps, opened.estimate);
     let watch = lease.watch(phase(plan), opened.estimate.map(Total::Estimate));
     let written = pipeline::write(opened.feed, recipe, targets(plan, deps), watch).await?;
     refuse_empty(plan, &written)?;
@@ -101,6 +102,15 @@ fn phase(plan: &Plan) -> Phase {
         ArtifactKind::Database => Phase::Dump,
         ArtifactKind::Source => Phase::Archive,
     }
+}
+
+/// Compressed, a source is seldom more than half its size; parts that grow at their end carry the rest.
+fn part_growth(deps: &Deps, estimate: Option<u64>) -> PartGrowth {
+    let storages = deps.storages.iter();
+    let demands = storages
+        .map(|storage| storage.capabilities().parts)
+        .fold(PartLimits::default(), PartLimits::and);
+    PartGrowth::for_stores(demands, estimate.map(|bytes| bytes / 2))
 }
 
 fn targets(plan: &Plan, deps: &Deps) -> Vec<Target> {

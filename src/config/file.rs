@@ -6,6 +6,9 @@ use toml::{Table, Value};
 
 use super::{problem::Problem, setting::Setting};
 
+/// What one table of a list says.
+pub(super) type Entries = BTreeMap<String, String>;
+
 /// What the file says and nobody has asked for yet.
 #[derive(Default)]
 pub(super) struct ConfigFile {
@@ -65,6 +68,34 @@ impl ConfigFile {
         self.take_text(key.as_deref(), &setting.file_name(), None)
     }
 
+    /// Takes the tables `[[name]]`, in their order. A table within one is flattened: `options.region`.
+    pub(super) fn take_tables(&mut self, name: &str) -> Result<Vec<Entries>, Problem> {
+        let Some(value) = self.entries.remove(name) else {
+            return Ok(Vec::new());
+        };
+        let expected = || self.problem(name, format!("is not a list of tables [[{name}]]"), None);
+        let Value::Array(items) = value else {
+            return Err(expected());
+        };
+        let mut tables = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let Value::Table(table) = item else {
+                return Err(expected());
+            };
+            let mut values = BTreeMap::new();
+            flatten("", table, &mut values);
+            let texts = values.into_iter().map(|(key, value)| {
+                let text = text_of(value, None);
+                let shown = format!("{name}[{index}].{key}");
+                let text =
+                    text.map_err(|sentence| self.problem(&shown, sentence.to_owned(), None))?;
+                Ok((key, text))
+            });
+            tables.push(texts.collect::<Result<Entries, Problem>>()?);
+        }
+        Ok(tables)
+    }
+
     fn take_text(
         &mut self,
         key: Option<&str>,
@@ -92,7 +123,7 @@ impl ConfigFile {
             .keys()
             .filter(|entry| !known.iter().any(|setting| names(setting, entry)))
             .map(|entry| {
-                let nearest = super::reader::nearest(entry, keys.iter().copied());
+                let nearest = super::names::nearest(entry, keys.iter().copied());
                 let hint = nearest.map(|key| format!("the nearest one is {key}"));
                 self.problem(entry, "is not a setting".to_owned(), hint)
             })

@@ -5,10 +5,12 @@
 //! from `kanbu::env`.
 
 mod control;
+mod credentials;
 mod encryption;
 mod env;
 mod file;
 mod log;
+mod names;
 mod pipeline;
 mod problem;
 mod protected;
@@ -40,7 +42,7 @@ pub use self::{
     setting::{Fallback, Form, Secrecy, Setting},
     settings::SETTINGS,
     source::{SourceSettings, SourceTree},
-    storage::{PlaceSettings, StorageSettings},
+    storage::StorageSettings,
     worker::WorkerSettings,
 };
 pub use crate::{
@@ -71,7 +73,7 @@ impl Config {
         let control = control::read(&mut reader, env);
         let protected = protected::read(&mut reader, env);
         let source = source::read(&mut reader);
-        let storage = storage::read(&mut reader);
+        let storage = storage::read(&mut reader, env);
         let encryption = encryption::read(&mut reader);
         let pipeline = pipeline::read(&mut reader);
         let worker = worker::read(&mut reader);

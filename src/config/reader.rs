@@ -9,14 +9,14 @@ use zeroize::Zeroizing;
 
 use super::{
     env::Env,
-    file::ConfigFile,
+    file::{ConfigFile, Entries},
+    names::unknown_name,
     problem::Problem,
     secret::{MASK, masked_url},
     setting::{Form, Secrecy, Setting},
-    settings::{self, NOT_YET, SETTINGS},
+    settings::{self, SETTINGS},
 };
 
-const PREFIX: &str = "KANBU_BACKUP_";
 /// No key, passphrase or URL is longer; a larger file is the wrong one.
 const MAX_SECRET_FILE_BYTES: u64 = 64 * 1024;
 
@@ -65,6 +65,8 @@ pub(super) struct Reader<'a> {
     file: ConfigFile,
     problems: Vec<Problem>,
     effective: Vec<Effective>,
+    /// Names of variables that the configuration itself gives a meaning.
+    also_known: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -75,6 +77,7 @@ impl<'a> Reader<'a> {
             file: ConfigFile::default(),
             problems: Vec::new(),
             effective: Vec::new(),
+            also_known: Vec::new(),
         };
         let by_variable = reader.value(settings::CONFIG, absolute_path);
         let is_default =
@@ -173,11 +176,52 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The tables `[[name]]` of the configuration file, each as the texts that it holds.
+    pub(super) fn tables(&mut self, name: &str) -> Vec<Entries> {
+        let tables = self.file.take_tables(name);
+        tables.unwrap_or_else(|problem| {
+            self.problems.push(problem);
+            Vec::new()
+        })
+    }
+
+    /// A secret under a name that isn't in the table of settings, because it holds the name of a storage. It stands in the
+    /// environment, in the file that `<NAME>_FILE` names, or in `entries`, under `key` or `key_file`.
+    pub(super) fn secret_of(
+        &mut self,
+        name: &str,
+        entries: &mut Entries,
+        key: &str,
+    ) -> Option<Zeroizing<String>> {
+        let file_name = format!("{name}_FILE");
+        self.also_known.extend([name.to_owned(), file_name.clone()]);
+        let sources = [
+            (self.variable(name), self.variable(&file_name)),
+            (
+                entries.remove(key).map(Zeroizing::new),
+                entries.remove(&format!("{key}_file")).map(Zeroizing::new),
+            ),
+        ];
+        let given = sources
+            .into_iter()
+            .find(|(text, path)| text.is_some() || path.is_some())?;
+        match given {
+            (Some(_), Some(_)) => {
+                let sentence = format!("and {file_name} are both given");
+                self.complain(name, sentence, "give one of the two");
+                None
+            }
+            (Some(text), _) => Some(text),
+            (None, path) => Some(self.secret_file(&file_name, &path?)?.0),
+        }
+    }
+
     /// Everything that was read and everything that was wrong; to be called after the last setting.
     pub(super) fn close(mut self) -> (Vec<Effective>, Vec<Problem>) {
         self.problems.extend(self.file.unknown(SETTINGS));
-        self.problems
-            .extend(self.env.names().filter_map(unknown_name));
+        let also_known = |name: &&str| self.also_known.iter().any(|known| known == name);
+        let names = self.env.names().filter(|name| !also_known(name));
+        self.problems.extend(names.filter_map(unknown_name));
         (self.effective, self.problems)
     }
 
@@ -192,14 +236,20 @@ impl<'a> Reader<'a> {
             return None;
         };
         let value = parse(&text);
-        self.show(setting, Some(shown(setting, &text)), origin);
+        let shown = match (setting.secrecy, &value) {
+            (Secrecy::Address, Err(_)) => MASK.to_owned(),
+            _ => shown(setting, &text),
+        };
+        self.show(setting, Some(shown), origin);
         let reason = match value {
             Ok(value) => return Some(value),
             Err(reason) => reason.unwrap_or_else(|| format!("expected {}", setting.form)),
         };
         let is = match setting.secrecy {
             Secrecy::Open => format!("is {:?}", text.as_str()),
-            Secrecy::Secret | Secrecy::SecretUrl => "has a value that can't be used".to_owned(),
+            Secrecy::Secret | Secrecy::SecretUrl | Secrecy::Address => {
+                "has a value that can't be used".to_owned()
+            }
         };
         self.problems.push(Problem {
             name: setting.name.to_owned(),
@@ -306,7 +356,7 @@ fn read_secret(path: &str) -> Result<Zeroizing<String>, String> {
 
 fn shown(setting: &Setting, text: &str) -> String {
     match setting.secrecy {
-        Secrecy::Open => text.to_owned(),
+        Secrecy::Open | Secrecy::Address => text.to_owned(),
         Secrecy::Secret => MASK.to_owned(),
         Secrecy::SecretUrl => masked_url(text),
     }
@@ -330,40 +380,4 @@ pub(super) fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
     text.split(separator)
         .map(str::trim)
         .filter(|part| !part.is_empty())
-}
-
-fn unknown_name(name: &str) -> Option<Problem> {
-    let rest = name.strip_prefix(PREFIX)?;
-    let known = SETTINGS.iter().any(|setting| {
-        setting.name == name || (setting.is_secret() && setting.file_name() == name)
-    });
-    if known || is_injected(name) || rest.starts_with("TEST_") {
-        return None;
-    }
-    let (sentence, hint) = if NOT_YET.contains(&name) {
-        let hint = "unset it; it belongs to a part that is still to come".to_owned();
-        ("has no meaning in this version", Some(hint))
-    } else {
-        let names = SETTINGS.iter().map(|setting| setting.name);
-        let nearest = nearest(name, names).map(|nearest| format!("the nearest one is {nearest}"));
-        ("is not a setting", nearest)
-    };
-    Some(Problem {
-        name: name.to_owned(),
-        sentence: sentence.to_owned(),
-        hint,
-    })
-}
-
-/// What container platforms put into the environment for a service named `kanbu-backup` or `kanbu-backup-…`.
-fn is_injected(name: &str) -> bool {
-    name.ends_with("_SERVICE_HOST") || name.ends_with("_PORT") || name.contains("_PORT_")
-}
-
-/// The candidate that takes the fewest edits.
-pub(super) fn nearest<'c>(
-    word: &str,
-    candidates: impl Iterator<Item = &'c str>,
-) -> Option<&'c str> {
-    candidates.min_by_key(|candidate| strsim::damerau_levenshtein(word, candidate))
 }

@@ -54,11 +54,13 @@ pub enum Secrecy {
     Secret,
     /// Without its password and query. May also come from a file.
     SecretUrl,
+    /// As it stands once it was accepted: what is accepted holds no secret. A refused one may.
+    Address,
 }
 
 impl Setting {
     pub fn is_secret(&self) -> bool {
-        self.secrecy != Secrecy::Open
+        matches!(self.secrecy, Secrecy::Secret | Secrecy::SecretUrl)
     }
 
     /// The variable that names the file with the secret.

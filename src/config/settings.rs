@@ -75,19 +75,62 @@ settings! {
 
     STORAGE: kanbu::BACKUP_STORAGE, Some("storage.kind"), Form::Words(kanbu::StorageWord::WORDS),
         Fallback::Text(kanbu::DEFAULT_STORAGE), Open,
-        "The primary storage: a local directory, or one in which a Google Drive is mounted.";
+        "The kind of the primary storage: a local directory, a Google Drive, or what `KANBU_BACKUP_STORAGE_URL` names.";
     LOCAL_PATH: kanbu::BACKUP_LOCAL_PATH, Some("storage.local_path"), Form::Path,
         Fallback::Text(kanbu::DEFAULT_LOCAL_PATH), Open,
         "The directory of the local storage.";
     GDRIVE_PATH: kanbu::BACKUP_GDRIVE_PATH, Some("storage.gdrive_path"), Form::Path, Fallback::None, Open,
-        "The directory of the mounted Google Drive; required for `gdrive`.";
+        "The directory in which a Google Drive is mounted; with `gdrive`, this or a URL `gdrive://…` is required.";
+    STORAGE_URL: "KANBU_BACKUP_STORAGE_URL", Some("storage.url"),
+        Form::Said("a URL s3://…, gs://…, az://… or gdrive://… without credentials, of the kind that BACKUP_STORAGE says"),
+        Fallback::None, Address,
+        "Where the primary storage is, see [storages](storages.md); required for `s3`, `gs` and `az`.";
     REPLICAS: "KANBU_BACKUP_REPLICAS", Some("storage.replicas"),
-        Form::List { of: "name=/absolute/path", separator: ',' }, Fallback::None, Open,
-        "Further directories that every backup is written to as well.";
+        Form::List { of: "name=/absolute/path or name=URL", separator: ',' }, Fallback::None, Address,
+        "Further storages that every backup is written to as well; a comma within a URL is %2C.";
     ENVIRONMENT: kanbu::KANBU_ENVIRONMENT, Some("storage.environment"),
         Form::Said("1 to 64 letters, digits, '.', '_' or '-', not starting with '.'"),
         Fallback::Text(kanbu::DEFAULT_ENVIRONMENT), Open,
         "Keeps installations apart on one storage.";
+
+    S3_KEY_ID: "AWS_ACCESS_KEY_ID", Some("s3.access_key_id"), Form::Said("the id of an access key"), Fallback::None, Secret,
+        "The access key of S3 storages.";
+    S3_SECRET: "AWS_SECRET_ACCESS_KEY", Some("s3.secret_access_key"), Form::Said("a secret access key"),
+        Fallback::None, Secret,
+        "The secret of that access key.";
+    S3_TOKEN: "AWS_SESSION_TOKEN", Some("s3.session_token"), Form::Said("a session token"), Fallback::None, Secret,
+        "The token of a temporary access key; a service that runs for long needs `login=role` instead.";
+    S3_REGION: "AWS_REGION", Some("s3.region"), Form::Said("the name of a region"), Fallback::None, Open,
+        "The region of S3 storages whose URL names none; us-east-1 if nobody says.";
+    GOOGLE_KEY: "GOOGLE_SERVICE_ACCOUNT_KEY", Some("google.service_account_key"),
+        Form::Said("the JSON document of a service account's key"), Fallback::None, Secret,
+        "The service account of Google Cloud and Google Drive storages.";
+    GOOGLE_CREDENTIALS: "GOOGLE_APPLICATION_CREDENTIALS", Some("google.application_credentials"), Form::Path,
+        Fallback::None, Open,
+        "The file with the credentials of Google Cloud storages, as Google's own programs take it.";
+    DRIVE_CLIENT_ID: "GOOGLE_DRIVE_CLIENT_ID", Some("google.drive_client_id"), Form::Said("the id of an OAuth client"),
+        Fallback::None, Secret,
+        "The OAuth client that Google Drive storages are entered with.";
+    DRIVE_CLIENT_SECRET: "GOOGLE_DRIVE_CLIENT_SECRET", Some("google.drive_client_secret"),
+        Form::Said("the secret of an OAuth client"), Fallback::None, Secret,
+        "The secret of that OAuth client.";
+    DRIVE_TOKEN: "GOOGLE_DRIVE_REFRESH_TOKEN", Some("google.drive_refresh_token"), Form::Said("a refresh token"),
+        Fallback::None, Secret,
+        "The token that the owner of the Google Drive granted to that OAuth client.";
+    AZURE_KEY: "AZURE_STORAGE_ACCOUNT_KEY", Some("azure.account_key"), Form::Said("an account's key"),
+        Fallback::None, Secret,
+        "The key of the storage account of Azure storages.";
+    AZURE_SAS: "AZURE_STORAGE_SAS_TOKEN", Some("azure.sas_token"), Form::Said("a shared access signature"),
+        Fallback::None, Secret,
+        "A shared access signature, instead of that key.";
+    AZURE_TENANT: "AZURE_TENANT_ID", Some("azure.tenant_id"), Form::Said("the id of a tenant"), Fallback::None, Secret,
+        "The tenant of an application that enters Azure storages.";
+    AZURE_CLIENT_ID: "AZURE_CLIENT_ID", Some("azure.client_id"), Form::Said("the id of an application"),
+        Fallback::None, Secret,
+        "That application.";
+    AZURE_CLIENT_SECRET: "AZURE_CLIENT_SECRET", Some("azure.client_secret"), Form::Said("the secret of an application"),
+        Fallback::None, Secret,
+        "The secret of that application.";
 
     ENCRYPTION_KEY: kanbu::BACKUP_ENCRYPTION_KEY, Some("encryption.key"),
         Form::Said("64 hex digits or a passphrase"), Fallback::None, Secret,

@@ -69,8 +69,12 @@ words! {
     /// Where Kanbu keeps its backups.
     StorageWord, exactly:
     Local = "local",
-    /// A directory in which a Google Drive is mounted.
-    Gdrive = "gdrive"
+    /// A Google Drive: a directory in which it is mounted, or a folder of it.
+    Gdrive = "gdrive",
+    /// Not among Kanbu's own words, and so are the next ones.
+    S3 = "s3",
+    Gcs = "gs",
+    Azure = "az"
 }
 
 words! {
@@ -106,6 +110,9 @@ impl StorageWord {
         match self {
             Self::Local => "Local Storage",
             Self::Gdrive => "Google Drive",
+            Self::S3 => "S3",
+            Self::Gcs => "Google Cloud Storage",
+            Self::Azure => "Azure Blob Storage",
         }
     }
 }

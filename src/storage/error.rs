@@ -1,7 +1,7 @@
-//! What can go wrong with a storage, told from the operating system's own error.
+//! What can go wrong with a storage, told from the operating system's own error or from a server's refusal.
 //!
-//! `object_store` wraps an `io::Error` in private types that repeat their source in their own text. Here the innermost
-//! cause is dug out, so that a full disk has one variant whichever call met it, and a chain of causes says each thing once.
+//! `object_store` wraps either in private types that repeat their source in their own text. Here the innermost cause is
+//! dug out, so that a full disk has one variant whichever call met it, and a chain of causes says each thing once.
 
 use std::{
     borrow::Cow,
@@ -10,7 +10,14 @@ use std::{
     io::{self, ErrorKind},
 };
 
-use super::StorageName;
+use object_store::client::{HttpError, HttpErrorKind};
+
+use super::{
+    StorageName,
+    gdrive::DriveError,
+    local::NotMounted,
+    wire::{Meaning, Refusal, in_short},
+};
 use crate::fault::{Classified, Fault};
 
 /// A request to a storage failed.
@@ -19,6 +26,18 @@ use crate::fault::{Classified, Fault};
 pub enum StorageError {
     #[error("could not reach storage {storage}")]
     Unreachable {
+        storage: StorageName,
+        source: io::Error,
+    },
+    /// The marker of a mounted directory is away: whatever is there now, it isn't the storage.
+    #[error("storage {storage} is not mounted: there is no marker in {directory}")]
+    NotMounted {
+        storage: StorageName,
+        directory: String,
+    },
+    /// The server is there, and the bucket isn't.
+    #[error("storage {storage} is not at the server it should be at")]
+    MissingPlace {
         storage: StorageName,
         source: io::Error,
     },
@@ -58,6 +77,19 @@ pub enum StorageError {
         sent: u64,
         stored: u64,
     },
+    /// The object is larger than the store's number of parts carries.
+    #[error("storage {storage} takes no more than {most} parts, and {key} needs more")]
+    TooManyParts {
+        storage: StorageName,
+        key: String,
+        most: u32,
+    },
+    /// What the configuration says of the place can't be used.
+    #[error("storage {storage} can't be opened")]
+    Unusable {
+        storage: StorageName,
+        source: io::Error,
+    },
     #[error("a request for {key} failed on storage {storage}")]
     Other {
         storage: StorageName,
@@ -70,6 +102,7 @@ impl Classified for StorageError {
     fn fault(&self) -> Fault {
         match self {
             Self::Unreachable { .. }
+            | Self::NotMounted { .. }
             | Self::Full { .. }
             | Self::Incomplete { .. }
             | Self::Other { .. } => Fault::Transient,
@@ -77,6 +110,9 @@ impl Classified for StorageError {
             | Self::AlreadyExists { .. }
             | Self::Denied { .. }
             | Self::NotADirectory { .. }
+            | Self::MissingPlace { .. }
+            | Self::TooManyParts { .. }
+            | Self::Unusable { .. }
             | Self::TooLarge { .. } => Fault::Permanent,
         }
     }
@@ -84,6 +120,8 @@ impl Classified for StorageError {
     fn code(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "storage.unreachable",
+            Self::NotMounted { .. } => "storage.not_mounted",
+            Self::MissingPlace { .. } => "storage.missing_place",
             Self::NotFound { .. } => "storage.not_found",
             Self::AlreadyExists { .. } => "storage.already_exists",
             Self::Full { .. } => "storage.full",
@@ -91,6 +129,8 @@ impl Classified for StorageError {
             Self::NotADirectory { .. } => "storage.not_a_directory",
             Self::TooLarge { .. } => "storage.too_large",
             Self::Incomplete { .. } => "storage.incomplete",
+            Self::TooManyParts { .. } => "storage.too_many_parts",
+            Self::Unusable { .. } => "storage.unusable",
             Self::Other { .. } => "storage.failed",
         }
     }
@@ -98,11 +138,21 @@ impl Classified for StorageError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::Unreachable { .. } => {
-                "check that the storage's directory exists and is mounted on this machine"
+                "check that the storage is there: its directory mounted on this machine, or its server within reach"
             }
+            Self::NotMounted { .. } => {
+                "mount it; if it is mounted and new, say so with `kanbu-backup storage init`"
+            }
+            Self::MissingPlace { .. } => {
+                "create the bucket or container, or correct its name, endpoint and region in the storage's URL"
+            }
+            Self::TooManyParts { .. } => {
+                "give the backup a larger part size, which takes more memory, or another kind of storage"
+            }
+            Self::Unusable { .. } => "correct the storage's URL or its credentials",
             Self::Full { .. } => "free some space, raise the quota, or let an older backup go",
             Self::Denied { .. } => {
-                "give the user that runs kanbu-backup the right to read and write there, and see that it isn't mounted read-only"
+                "give the user that runs kanbu-backup, or the credentials that it uses, the right to read, write, list and delete there"
             }
             Self::NotADirectory { .. } => {
                 "name a directory of its own as the storage, and move away the file that stands in the way"
@@ -123,6 +173,14 @@ impl StorageError {
         key: &dyn fmt::Display,
         error: &object_store::Error,
     ) -> Self {
+        if let Some(refusal) = cause::<Refusal>(error) {
+            let source = io::Error::other(refusal.to_string());
+            return Self::refused(storage, key, refusal.meaning, source);
+        }
+        if let Some(absent @ DriveError::NoRoot { .. }) = DriveError::of(error) {
+            let source = io::Error::other(absent.to_string());
+            return Self::refused(storage, key, Meaning::NoPlace, source);
+        }
         let (storage, key) = (storage.clone(), key.to_string());
         match error {
             object_store::Error::NotFound { .. } => Self::NotFound { storage, key },
@@ -134,7 +192,29 @@ impl StorageError {
                 key,
                 source: innermost(error),
             },
+            other if cause::<HttpError>(other).is_some_and(is_silence) => Self::Unreachable {
+                storage,
+                source: innermost(other),
+            },
             other => Self::from_io(&storage, &key, innermost(other)),
+        }
+    }
+
+    fn refused(
+        storage: &StorageName,
+        key: &dyn fmt::Display,
+        meaning: Meaning,
+        source: io::Error,
+    ) -> Self {
+        let (storage, key) = (storage.clone(), key.to_string());
+        match meaning {
+            Meaning::Full => Self::Full { storage, source },
+            Meaning::Denied => Self::Denied {
+                storage,
+                key,
+                source,
+            },
+            Meaning::NoPlace => Self::MissingPlace { storage, source },
         }
     }
 
@@ -145,6 +225,13 @@ impl StorageError {
         source: io::Error,
     ) -> Self {
         let (storage, key) = (storage.clone(), key.to_string());
+        let inner = source
+            .get_ref()
+            .and_then(<dyn Error + Send + Sync>::downcast_ref);
+        if let Some(NotMounted(directory)) = inner {
+            let directory = directory.display().to_string();
+            return Self::NotMounted { storage, directory };
+        }
         match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full { storage, source },
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Self::Denied {
@@ -186,19 +273,38 @@ impl StorageError {
     }
 }
 
-/// The operating system's error at the bottom of a chain, or the whole text if there is none.
+/// The operating system's error at the bottom of a chain, or the whole text in short if there is none.
 fn innermost(error: &(dyn Error + 'static)) -> io::Error {
-    let mut cause = Some(error);
-    while let Some(link) = cause {
-        if let Some(io) = link.downcast_ref::<io::Error>() {
-            return io.raw_os_error().map_or_else(
-                || io::Error::new(io.kind(), io.to_string()),
-                io::Error::from_raw_os_error,
-            );
-        }
-        cause = link.source();
+    match cause::<io::Error>(error) {
+        Some(io) => io.raw_os_error().map_or_else(
+            || io::Error::new(io.kind(), io.to_string()),
+            io::Error::from_raw_os_error,
+        ),
+        None => io::Error::other(in_short(&error.to_string())),
     }
-    io::Error::other(error.to_string())
+}
+
+/// The first error of a type in a chain of causes.
+fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(link) = next {
+        if let Some(found) = link.downcast_ref() {
+            return Some(found);
+        }
+        next = link.source();
+    }
+    None
+}
+
+/// Whether there was no answer, rather than one that says no.
+fn is_silence(error: &HttpError) -> bool {
+    matches!(
+        error.kind(),
+        HttpErrorKind::Connect
+            | HttpErrorKind::Request
+            | HttpErrorKind::Timeout
+            | HttpErrorKind::Interrupted
+    )
 }
 
 #[cfg(test)]

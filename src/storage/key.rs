@@ -13,6 +13,9 @@ use crate::id::ExecutionId;
 
 const STAMP: &str = "%Y-%m-%dT%H-%M-%SZ";
 
+/// Where probes write.
+pub(super) const PROBES: &str = "kanbu-backup-probe";
+
 /// The folder of one execution.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -170,7 +173,7 @@ impl fmt::Display for ObjectKey {
             Self::Data { folder, name } => write!(f, "{folder}/{name}"),
             Self::Manifest { folder } => write!(f, "{folder}/manifest.json"),
             Self::Sidecar { folder, name } => write!(f, "{folder}/{name}.khdr"),
-            Self::Probe { nonce } => write!(f, "kanbu-backup-probe/{nonce}"),
+            Self::Probe { nonce } => write!(f, "{PROBES}/{nonce}"),
         }
     }
 }

@@ -6,10 +6,9 @@ use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, path::Path};
 
-use super::{Environment, Folder, ObjectKey, Storage, StorageError};
+use super::{Environment, Folder, ObjectKey, Storage, StorageError, backend::Backend};
 
 const MANIFEST: &str = "manifest.json";
-const SIDECAR_SUFFIX: &str = ".khdr";
 
 /// One execution's folder as it lies on a storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +16,7 @@ pub struct Found {
     pub folder: Folder,
     /// Names and sizes in bytes.
     pub objects: Vec<(String, u64)>,
-    /// Files of uploads that are under way or died. No objects: nobody reads them.
+    /// Uploads that are under way or died, with their bytes where the storage tells them. No objects: nobody reads them.
     pub staging: Vec<(String, u64)>,
     /// Otherwise the folder is debris, or a backup in the making.
     pub has_manifest: bool,
@@ -34,11 +33,11 @@ impl Found {
 }
 
 impl Storage {
-    /// Every execution's folder of an environment, oldest first; also those that hold only debris. What has no folder's
-    /// name is nobody's business here.
+    /// Every execution's folder of an environment, oldest first; also those that hold only debris, as far as the storage
+    /// shows it without a list of unfinished uploads. What has no folder's name is nobody's business here.
     pub async fn folders(&self, environment: &Environment) -> Result<Vec<Found>, StorageError> {
         let scope = environment.clone();
-        let directories = self.blocking(move |d| d.folders(&scope)).await;
+        let directories = self.on_disk(move |d| d.folders(&scope)).await;
         let directories =
             directories.map_err(|error| StorageError::from_io(self.name(), environment, error))?;
         let mut found: BTreeMap<(DateTime<Utc>, String), Found> = BTreeMap::new();
@@ -63,19 +62,59 @@ impl Storage {
         Ok(found.into_values().collect())
     }
 
+    /// Adds what a storage lists apart from its objects: uploads that were begun and never ended.
+    pub(super) async fn add_unfinished(
+        &self,
+        environment: &Environment,
+        folders: &mut Vec<Found>,
+    ) -> Result<(), StorageError> {
+        let Backend::Bucket(Some(uploads)) = self.backend() else {
+            return Ok(());
+        };
+        let unfinished = uploads.list(environment.as_str()).await;
+        let unfinished = unfinished.map_err(|error| self.error(environment, &error))?;
+        let mut found = BTreeMap::new();
+        for folder in folders.drain(..) {
+            found.insert((folder.folder.stamp(), folder.folder.to_string()), folder);
+        }
+        for upload in unfinished {
+            if let Some((parent, name)) = upload.key.rsplit_once('/')
+                && let Ok(folder) = parent.parse::<Folder>()
+                && folder.to_string() == parent
+            {
+                entry(&mut found, folder).staging.push((name.to_owned(), 0));
+            }
+        }
+        *folders = found.into_values().collect();
+        Ok(())
+    }
+
+    /// Drops the uploads into a folder that were begun and never ended, where the storage shows them.
+    pub(super) async fn abort_unfinished(&self, folder: &Folder) -> Result<(), StorageError> {
+        let Backend::Bucket(Some(uploads)) = self.backend() else {
+            return Ok(());
+        };
+        let aborted = async {
+            for upload in uploads.list(&folder.to_string()).await? {
+                uploads.abort(&upload).await?;
+            }
+            Ok(())
+        };
+        aborted.await.map_err(|error| self.error(folder, &error))
+    }
+
     /// Deletes a folder and all that is in it, in the order that never leaves a manifest without its data: the manifest,
-    /// sidecars, data, staging files, the directory. Can be repeated after a crash. Returns how many objects went.
+    /// all other objects, staging files, the directory. Can be repeated after a crash. Returns how many objects went.
     pub async fn delete_folder(&self, folder: &Folder) -> Result<u64, StorageError> {
         let objects = self.list(&folder.to_string()).await?;
         let mut paths: Vec<Path> = objects.into_iter().map(|meta| meta.location).collect();
-        paths.sort_by_key(rank);
-        let mut deleted = 0;
-        for path in &paths {
-            self.delete_at(path).await?;
-            deleted += 1;
-        }
+        paths.sort_by_key(|path| !is_manifest(path));
+        let manifests = paths.partition_point(is_manifest);
+        let rest = paths.split_off(manifests);
+        let mut deleted = self.delete_all(paths).await?;
+        deleted += self.delete_all(rest).await?;
         let emptied = folder.clone();
-        let removed = self.blocking(move |d| d.remove_folder(&emptied)).await;
+        let removed = self.on_disk(move |d| d.remove_folder(&emptied)).await;
         removed.map_err(|error| StorageError::from_io(self.name(), folder, error))?;
         Ok(deleted)
     }
@@ -111,11 +150,6 @@ fn entry(found: &mut BTreeMap<(DateTime<Utc>, String), Found>, folder: Folder) -
         })
 }
 
-/// The order of deletion within a folder.
-fn rank(path: &Path) -> u8 {
-    match path.filename() {
-        Some(MANIFEST) => 0,
-        Some(name) if name.ends_with(SIDECAR_SUFFIX) => 1,
-        _ => 2,
-    }
+fn is_manifest(path: &Path) -> bool {
+    path.filename() == Some(MANIFEST)
 }

@@ -1,16 +1,24 @@
 //! What a directory as a storage needs beside `object_store`: privacy, durable directories and deletions, and a look at
 //! the staging files of dead uploads, which `object_store` hides from its listings.
 //!
+//! A mounted directory is the storage only while its marker is in it: an empty mount point looks like any other
+//! directory, and what is written to it fills the disk beneath and is hidden by the next mount.
+//!
 //! Everything here blocks; [`Storage`](super::Storage) calls it on a thread that may.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use super::{Environment, Folder};
+
+/// What makes a mounted directory the storage. Begins with a dot, and so is no environment's folder.
+const MARKER: &str = ".kanbu-backup-storage";
+const MARKER_TEXT: &[u8] = b"This directory is a storage of Kanbu Backup.\n\
+    While it isn't mounted this file isn't here, and nothing is written.\n";
 
 const PRIVATE_DIRECTORY: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
@@ -22,7 +30,13 @@ pub(super) type Names = Vec<(String, u64)>;
 #[derive(Clone, Debug)]
 pub(super) struct LocalDirectory {
     root: PathBuf,
+    mounted: bool,
 }
+
+/// The marker isn't there.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no marker in {}", .0.display())]
+pub(super) struct NotMounted(pub(super) PathBuf);
 
 impl LocalDirectory {
     /// The directory at `path`, made (for its owner alone) if it isn't there.
@@ -41,9 +55,43 @@ impl LocalDirectory {
     pub(super) fn open_existing(path: &Path) -> io::Result<Self> {
         let directory = Self {
             root: path.canonicalize()?,
+            mounted: false,
         };
         directory.present()?;
         Ok(directory)
+    }
+
+    /// A directory that is the storage only while its marker is in it, and needn't be now.
+    pub(super) fn mounted(path: &Path) -> Self {
+        Self {
+            root: path.to_owned(),
+            mounted: true,
+        }
+    }
+
+    /// Writes the marker. Refuses a directory on the root file system: nothing is mounted there, and the marker
+    /// would vouch for the directory beneath for ever. `anyway` is for whoever knows better.
+    pub(super) fn mark(&self, anyway: bool) -> io::Result<()> {
+        if !anyway && fs::metadata(&self.root)?.dev() == fs::metadata("/")?.dev() {
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                "it lies on the root file system: nothing is mounted there",
+            ));
+        }
+        let marker = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(PRIVATE_FILE)
+            .open(self.root.join(MARKER));
+        match marker {
+            Ok(mut file) => {
+                file.write_all(MARKER_TEXT)?;
+                file.sync_all()?;
+                sync_directory(&self.root)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -53,6 +101,17 @@ impl LocalDirectory {
     /// Fails when the directory is gone: an unmounted storage must not look like an empty one, nor be filled on the disk
     /// beneath its mount point.
     pub(super) fn present(&self) -> io::Result<()> {
+        if self.mounted {
+            return match fs::metadata(self.root.join(MARKER)) {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+                {
+                    let absent = NotMounted(self.root.clone());
+                    Err(io::Error::new(ErrorKind::NotConnected, absent))
+                }
+                found => found.map(|_| ()),
+            };
+        }
         if fs::metadata(&self.root)?.is_dir() {
             Ok(())
         } else {
@@ -79,8 +138,10 @@ impl LocalDirectory {
     }
 
     /// Leaves a new file to its owner alone. Until now its directory was what kept others out, and on a file system
-    /// without permissions that is all there is.
+    /// without permissions that is all there is. The last look at the mount, too: what was written beneath it is not kept
+    /// for stored.
     pub(super) fn make_private(&self, key: &str) -> io::Result<()> {
+        self.present()?;
         match fs::set_permissions(self.root.join(key), Permissions::from_mode(PRIVATE_FILE)) {
             Err(error)
                 if matches!(

@@ -3,30 +3,45 @@
 //! No trait of ours: every store is an `object_store::ObjectStore`. Nobody outside builds a path from strings: a key is an
 //! enum, and its path a total match. Retention, encryption and job ids are strangers here.
 
+mod backend;
+mod bucket;
+mod capabilities;
 #[cfg(feature = "testing")]
 pub mod conformance;
+mod credentials;
 mod error;
 #[cfg(feature = "testing")]
 mod faulty;
+pub mod gdrive;
 mod key;
 mod listing;
 mod local;
 mod name;
 mod place;
+mod place_url;
 mod probe;
+mod read;
+mod remote;
 mod store;
 pub mod sweep;
 mod upload;
+mod uploads;
+mod wire;
 
 #[cfg(feature = "testing")]
 pub use self::faulty::Trouble;
 pub use self::{
+    bucket::{AzureContainer, Bucket, DriveFolder, Login, S3Bucket},
+    capabilities::{Capabilities, PartLimits},
+    credentials::{CredentialWord, Credentials},
     error::StorageError,
     key::{BadFolder, Folder, ObjectKey},
     listing::Found,
     name::{BadStorageName, Environment, StorageName},
-    place::{Place, Role, StorageConfig},
+    place::{BadPlace, Place, Role, StorageConfig},
     probe::ProbeReport,
-    store::{ObjectInfo, Storage},
+    read::ObjectInfo,
+    store::Storage,
     upload::Upload,
+    wire::Pace,
 };

@@ -2,27 +2,19 @@
 //!
 //! Every request tells a missing object from a missing place: only the first may be taken for an answer.
 
-use std::{fmt, io, ops::Range, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use futures::{
-    TryStreamExt,
-    stream::{BoxStream, StreamExt},
-};
-use object_store::{
-    GetOptions, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
-    local::LocalFileSystem, path::Path,
-};
-use tokio::io::AsyncReadExt;
-use tokio_util::io::ReaderStream;
+use futures::stream::StreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, path::Path};
 
 use super::{
-    ObjectKey, Place, Role, StorageConfig, StorageError, StorageName, Upload, local::LocalDirectory,
+    Capabilities, ObjectKey, Role, StorageConfig, StorageError, StorageName, Upload,
+    backend::{Backend, Opened},
+    key::PROBES,
+    local::LocalDirectory,
+    wire::Pace,
 };
-
-/// What a reader gets at most at once.
-const READ_BYTES: usize = 256 * 1024;
 
 /// An open storage. Clones share it.
 #[derive(Clone, Debug)]
@@ -32,46 +24,45 @@ pub struct Storage(Arc<Inner>);
 struct Inner {
     name: StorageName,
     role: Role,
+    description: String,
+    capabilities: Capabilities,
     store: Arc<dyn ObjectStore>,
-    directory: LocalDirectory,
-}
-
-/// What a storage knows of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectInfo {
-    pub bytes: u64,
-    /// Changes with the content; two reads that saw the same version read the same object.
-    pub version: Option<String>,
-    pub modified: DateTime<Utc>,
+    backend: Backend,
 }
 
 impl Storage {
-    /// Opens a storage and makes its directory if it isn't there. Blocks for a moment.
+    /// Opens a storage and makes its directory if it isn't there. Blocks for a moment, and asks no server anything: one
+    /// that is away shows at the first request.
     pub fn open(config: &StorageConfig) -> Result<Self, StorageError> {
-        Self::over(config, LocalDirectory::open)
+        Self::open_at(config, Pace::default())
+    }
+
+    /// The same with another patience.
+    pub fn open_at(config: &StorageConfig, pace: Pace) -> Result<Self, StorageError> {
+        Ok(Self::over(config, Backend::open(config, pace)?))
     }
 
     /// Opens a storage that must be there: for reading backups, where a mistyped path is no empty storage.
     pub fn open_existing(config: &StorageConfig) -> Result<Self, StorageError> {
-        Self::over(config, LocalDirectory::open_existing)
+        Ok(Self::over(config, Backend::open_existing(config)?))
     }
 
-    fn over(
-        config: &StorageConfig,
-        open: impl FnOnce(&std::path::Path) -> io::Result<LocalDirectory>,
-    ) -> Result<Self, StorageError> {
-        let Place::Local { directory: path } = &config.place;
-        let directory = open(path)
-            .map_err(|error| StorageError::from_io(&config.name, &path.display(), error))?;
-        let store = LocalFileSystem::new_with_prefix(directory.root())
-            .map_err(|error| StorageError::from_store(&config.name, &path.display(), &error))?
-            .with_fsync(true);
-        Ok(Self(Arc::new(Inner {
+    /// Makes a mounted directory a storage, once, while it is mounted: writes the marker without which it is taken for
+    /// unmounted. `anyway` also believes a directory that looks unmounted. Other places need no such word.
+    pub fn init(config: &StorageConfig, anyway: bool) -> Result<Self, StorageError> {
+        Backend::init(config, anyway)?;
+        Self::open(config)
+    }
+
+    fn over(config: &StorageConfig, opened: Opened) -> Self {
+        Self(Arc::new(Inner {
             name: config.name.clone(),
             role: config.role,
-            store: Arc::new(store),
-            directory,
-        })))
+            description: opened.description,
+            capabilities: Capabilities::of(&config.place),
+            store: opened.store,
+            backend: opened.backend,
+        }))
     }
 
     /// The same place behind a store that misbehaves on purpose.
@@ -81,8 +72,10 @@ impl Storage {
         Self(Arc::new(Inner {
             name: self.0.name.clone(),
             role: self.0.role,
+            description: self.0.description.clone(),
+            capabilities: self.0.capabilities,
             store: wrap(Arc::clone(&self.0.store)),
-            directory: self.0.directory.clone(),
+            backend: self.0.backend.clone(),
         }))
     }
 
@@ -95,8 +88,13 @@ impl Storage {
     }
 
     /// Where it is, for people.
-    pub fn description(&self) -> String {
-        format!("directory {}", self.0.directory.root().display())
+    pub fn description(&self) -> &str {
+        &self.0.description
+    }
+
+    /// What its kind of store can and can't do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.0.capabilities
     }
 
     /// Writes a small object that must not exist yet. It appears whole, and is durable when this returns.
@@ -105,20 +103,66 @@ impl Storage {
         let (path, create) = (path(key), PutMode::Create.into());
         let put = self.0.store.put_opts(&path, bytes.clone().into(), create);
         if let Err(error) = put.await {
-            let error = self.error(key, &error);
-            if !error.may_be_missing_links() {
-                return Err(error);
+            if matches!(error, object_store::Error::NotImplemented { .. }) {
+                return self.put_after_a_look(key, bytes).await;
             }
-            let name = key.to_string();
-            let put = self
-                .blocking(move |d| d.put_exclusively(&name, &bytes))
-                .await;
-            put.map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => self.already_exists(key),
-                _ => StorageError::from_io(self.name(), key, error),
-            })?;
+            let error = self.error(key, &error);
+            match self.0.backend {
+                Backend::Directory(_) => self.put_without_links(key, bytes, error).await?,
+                Backend::Bucket(_) => self.expect_own(key, &bytes, error).await?,
+            }
         }
         self.make_private(key).await
+    }
+
+    /// Where the store can't decide it. Nobody but the owner of the execution id in the path writes this object, so that
+    /// only his own repetition is to be noticed.
+    async fn put_after_a_look(&self, key: &ObjectKey, bytes: Bytes) -> Result<(), StorageError> {
+        if self.exists(key).await? {
+            return Err(self.already_exists(key));
+        }
+        let put = self.0.store.put(&path(key), bytes.into()).await;
+        put.map(drop).map_err(|error| self.error(key, &error))
+    }
+
+    /// Where hard links don't exist, a new file is opened exclusively instead.
+    async fn put_without_links(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        error: StorageError,
+    ) -> Result<(), StorageError> {
+        if !error.may_be_missing_links() {
+            return Err(error);
+        }
+        let name = key.to_string();
+        let put = self
+            .on_disk(move |d| d.put_exclusively(&name, &bytes))
+            .await;
+        put.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => self.already_exists(key),
+            _ => StorageError::from_io(self.name(), key, error),
+        })
+    }
+
+    /// A request whose answer was lost is repeated, and then meets what it wrote itself: not another's object.
+    async fn expect_own(
+        &self,
+        key: &ObjectKey,
+        bytes: &Bytes,
+        error: StorageError,
+    ) -> Result<(), StorageError> {
+        let may_be_there = matches!(
+            error,
+            StorageError::AlreadyExists { .. } | StorageError::Unreachable { .. }
+        );
+        if may_be_there
+            && let Ok(found) = self.read_small(key, bytes.len() as u64).await
+            && found == *bytes
+        {
+            return Ok(());
+        }
+        Err(error)
     }
 
     /// Begins an object of any size that must not exist yet.
@@ -132,92 +176,40 @@ impl Storage {
         Ok(Upload::new(self.clone(), key.clone(), inner))
     }
 
-    pub async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, StorageError> {
-        match self.0.store.head(&path(key)).await {
-            Ok(meta) => Ok(meta.into()),
-            Err(error) => Err(self.look_up_error(key, &error).await),
-        }
-    }
-
-    pub async fn exists(&self, key: &ObjectKey) -> Result<bool, StorageError> {
-        match self.head(key).await {
-            Ok(_) => Ok(true),
-            Err(StorageError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The whole object as a stream, of one version even if it is replaced meanwhile.
-    pub async fn read(
-        &self,
-        key: &ObjectKey,
-    ) -> Result<(ObjectInfo, BoxStream<'static, Result<Bytes, StorageError>>), StorageError> {
-        let got = match self
-            .0
-            .store
-            .get_opts(&path(key), GetOptions::default())
-            .await
-        {
-            Ok(got) => got,
-            Err(error) => return Err(self.look_up_error(key, &error).await),
-        };
-        let info = ObjectInfo::from(got.meta);
-        let (storage, key) = (self.clone(), key.clone());
-        let stream = match got.payload {
-            // The store's own stream of a file goes in steps of 8 KiB, and never ends on one that was cut meanwhile.
-            GetResultPayload::File(file, _) => {
-                let file = tokio::fs::File::from_std(file).take(info.bytes);
-                ReaderStream::with_capacity(file, READ_BYTES)
-                    .map_err(move |error| StorageError::from_io(storage.name(), &key, error))
-                    .boxed()
-            }
-            GetResultPayload::Stream(stream) => stream
-                .map_err(move |error| storage.error(&key, &error))
-                .boxed(),
-        };
-        Ok((info, stream))
-    }
-
-    /// The bytes of `range` that exist: a range beyond the end gives what there is up to it.
-    pub async fn read_range(
-        &self,
-        key: &ObjectKey,
-        range: Range<u64>,
-    ) -> Result<Bytes, StorageError> {
-        let end = range.end.min(self.head(key).await?.bytes);
-        if range.start >= end {
-            return Ok(Bytes::new());
-        }
-        match self.0.store.get_range(&path(key), range.start..end).await {
-            Ok(bytes) => Ok(bytes),
-            Err(error) => Err(self.look_up_error(key, &error).await),
-        }
-    }
-
-    /// The whole of an object that can't be larger than `limit` bytes.
-    pub async fn read_small(&self, key: &ObjectKey, limit: u64) -> Result<Bytes, StorageError> {
-        let bytes = self.head(key).await?.bytes;
-        if bytes > limit {
-            return Err(StorageError::TooLarge {
-                storage: self.name().clone(),
-                key: key.to_string(),
-                bytes,
-                limit,
-            });
-        }
-        self.read_range(key, 0..bytes).await
-    }
-
     /// Deletes an object, durably. One that isn't there is fine.
     pub async fn delete(&self, key: &ObjectKey) -> Result<(), StorageError> {
         self.delete_at(&path(key)).await
     }
 
-    pub(super) async fn delete_at(&self, path: &Path) -> Result<(), StorageError> {
-        match self.0.store.delete(path).await {
+    async fn delete_at(&self, path: &Path) -> Result<(), StorageError> {
+        let deleted = self.0.store.delete(path).await;
+        self.deleted(path, deleted).await
+    }
+
+    /// The same for many, in no order, with as few requests as the store needs for it.
+    pub(super) async fn delete_all(&self, paths: Vec<Path>) -> Result<u64, StorageError> {
+        let mut count = 0;
+        let asked = futures::stream::iter(paths.clone()).map(Ok).boxed();
+        let mut answers = self.0.store.delete_stream(asked);
+        for path in &paths {
+            let Some(answer) = answers.next().await else {
+                break;
+            };
+            self.deleted(path, answer.map(|_| ())).await?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    async fn deleted(
+        &self,
+        path: &Path,
+        deleted: object_store::Result<()>,
+    ) -> Result<(), StorageError> {
+        match deleted {
             Ok(()) => {
                 let key = path.to_string();
-                let synced = self.blocking(move |d| d.sync_folder_of(&key)).await;
+                let synced = self.on_disk(move |d| d.sync_folder_of(&key)).await;
                 synced.map_err(|error| StorageError::from_io(self.name(), path, error))
             }
             Err(error) => match self.look_up_error(path, &error).await {
@@ -246,42 +238,51 @@ impl Storage {
         }
     }
 
+    pub(super) fn backend(&self) -> &Backend {
+        &self.0.backend
+    }
+
     pub(super) async fn discard(&self, key: &ObjectKey) -> Result<(), StorageError> {
         let name = key.to_string();
-        let discarded = self.blocking(move |d| d.discard(&name)).await;
-        discarded.map_err(|error| StorageError::from_io(self.name(), key, error))
+        self.at(key, move |d| d.discard(&name)).await
     }
 
     pub(super) async fn remove_empty_folder_of(&self, key: &ObjectKey) -> Result<(), StorageError> {
         let name = key.to_string();
-        let removed = self
-            .blocking(move |d| d.remove_empty_folder_of(&name))
-            .await;
-        removed.map_err(|error| StorageError::from_io(self.name(), key, error))
+        self.at(key, move |d| d.remove_empty_folder_of(&name)).await
     }
 
     pub(super) async fn make_private(&self, key: &ObjectKey) -> Result<(), StorageError> {
         let name = key.to_string();
-        let done = self.blocking(move |d| d.make_private(&name)).await;
-        done.map_err(|error| StorageError::from_io(self.name(), key, error))
+        self.at(key, move |d| d.make_private(&name)).await
     }
 
     async fn prepare(&self, key: &ObjectKey) -> Result<(), StorageError> {
         let name = key.to_string();
-        let prepared = self.blocking(move |d| d.prepare(&name)).await;
-        prepared.map_err(|error| StorageError::from_io(self.name(), key, error))
+        self.at(key, move |d| d.prepare(&name)).await
     }
 
+    /// Whether the place is there at all: a missing bucket must not look like an empty one.
     pub(super) async fn present(
         &self,
         key: &(dyn fmt::Display + Sync),
     ) -> Result<(), StorageError> {
-        let present = self.blocking(LocalDirectory::present).await;
-        present.map_err(|error| StorageError::from_io(self.name(), key, error))
+        match self.0.backend {
+            Backend::Directory(_) => self.at(key, LocalDirectory::present).await,
+            Backend::Bucket(_) => {
+                // The shortest list there is: this prefix is empty but for the moments of a probe.
+                let prefix = Path::from(PROBES);
+                let first = self.0.store.list(Some(&prefix)).next().await;
+                match first.transpose() {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(self.error(&key, &error)),
+                }
+            }
+        }
     }
 
     /// An object is only missing if the place where it would be is there.
-    async fn look_up_error(
+    pub(super) async fn look_up_error(
         &self,
         key: &(dyn fmt::Display + Sync),
         error: &object_store::Error,
@@ -295,27 +296,30 @@ impl Storage {
         }
     }
 
-    pub(super) async fn blocking<T: Send + 'static>(
+    /// What only a directory needs, if this is one.
+    async fn at<T: Default + Send + 'static>(
+        &self,
+        key: &(dyn fmt::Display + Sync),
+        work: impl FnOnce(&LocalDirectory) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let done = self.on_disk(work).await;
+        done.map_err(|error| StorageError::from_io(self.name(), &key, error))
+    }
+
+    pub(super) async fn on_disk<T: Default + Send + 'static>(
         &self,
         work: impl FnOnce(&LocalDirectory) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let directory = self.0.directory.clone();
+        let Backend::Directory(directory) = &self.0.backend else {
+            return Ok(T::default());
+        };
+        let directory = directory.clone();
         tokio::task::spawn_blocking(move || work(&directory))
             .await
             .unwrap_or_else(|panic| Err(io::Error::other(panic)))
     }
 }
 
-impl From<ObjectMeta> for ObjectInfo {
-    fn from(meta: ObjectMeta) -> Self {
-        Self {
-            bytes: meta.size,
-            version: meta.e_tag.or(meta.version),
-            modified: meta.last_modified,
-        }
-    }
-}
-
-fn path(key: &ObjectKey) -> Path {
+pub(super) fn path(key: &ObjectKey) -> Path {
     Path::from(key.to_string())
 }

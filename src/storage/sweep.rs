@@ -1,4 +1,4 @@
-//! Removing what executions left that ended without a backup: folders without a manifest.
+//! Removing what executions left that ended without a backup: folders without a manifest, and uploads without an end.
 //!
 //! A folder with a manifest is a backup and is never touched here; deleting one is decided in the catalog. A plan comes
 //! first, as a value that can be shown; each folder is looked at again right before it goes.
@@ -14,7 +14,7 @@ use crate::id::ExecutionId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Debris {
     pub folder: Folder,
-    /// Objects and staging files.
+    /// Objects and unfinished uploads.
     pub files: usize,
     pub bytes: u64,
 }
@@ -55,11 +55,20 @@ pub async fn sweep(
     begun_before: DateTime<Utc>,
 ) -> Result<Vec<Debris>, StorageError> {
     let mut removed = Vec::new();
-    for debris in plan(&storage.folders(environment).await?, live, begun_before) {
+    let mut found = storage.folders(environment).await?;
+    let uploads = storage.add_unfinished(environment, &mut found).await;
+    if let Err(error) = &uploads {
+        // Often a right that is missing for this alone; the rest can go all the same.
+        tracing::warn!(storage.name = %storage.name(), %error, "unfinished uploads could not be listed");
+    }
+    for debris in plan(&found, live, begun_before) {
         let manifest = ObjectKey::Manifest {
             folder: debris.folder.clone(),
         };
         if !storage.exists(&manifest).await? {
+            if uploads.is_ok() {
+                storage.abort_unfinished(&debris.folder).await?;
+            }
             storage.delete_folder(&debris.folder).await?;
             removed.push(debris);
         }

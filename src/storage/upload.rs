@@ -6,10 +6,10 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture};
 use object_store::MultipartUpload;
 
-use super::{ObjectKey, Storage, StorageError};
+use super::{ObjectKey, Storage, StorageError, backend::Backend};
 
 /// An upload that has begun. Dropping it without [`complete`](Self::complete) gives it up too, but only
 /// [`abort`](Self::abort) waits until nothing is left and says so.
@@ -20,6 +20,7 @@ pub struct Upload {
     key: ObjectKey,
     inner: Box<dyn MultipartUpload>,
     sent: u64,
+    parts: u32,
     /// Bytes of the parts that the storage has confirmed.
     confirmed: Arc<AtomicU64>,
 }
@@ -31,6 +32,7 @@ impl Upload {
             key,
             inner,
             sent: 0,
+            parts: 0,
             confirmed: Arc::default(),
         }
     }
@@ -40,6 +42,12 @@ impl Upload {
     pub fn put_part(&mut self, part: Bytes) -> BoxFuture<'static, Result<(), StorageError>> {
         let bytes = part.len() as u64;
         self.sent += bytes;
+        self.parts += 1;
+        if let Some(most) = self.storage.capabilities().parts.most
+            && self.parts > most
+        {
+            return Box::pin(future::ready(Err(self.too_many(most))));
+        }
         let sending = self.inner.put_part(part.into());
         let (storage, key) = (self.storage.clone(), self.key.clone());
         let confirmed = Arc::clone(&self.confirmed);
@@ -68,12 +76,32 @@ impl Upload {
         }
         if let Err(error) = self.inner.complete().await {
             let error = self.storage.error(&self.key, &error);
-            // A failed flush leaves the staging file, or even the object, of which nobody knows whether it is durable.
-            self.storage.discard(&self.key).await?;
-            return Err(error);
+            return match self.storage.backend() {
+                Backend::Directory(_) => {
+                    // A failed flush leaves the staging file, or even the object, of which nobody knows whether it is
+                    // durable.
+                    self.storage.discard(&self.key).await?;
+                    Err(error)
+                }
+                Backend::Bucket(_) => self.settle(error).await,
+            };
         }
         self.storage.make_private(&self.key).await?;
         Ok(self.storage.head(&self.key).await?.bytes)
+    }
+
+    /// The request failed, or its answer was lost: what the store holds now tells which.
+    async fn settle(mut self, error: StorageError) -> Result<u64, StorageError> {
+        match self.storage.head(&self.key).await {
+            Ok(found) if found.bytes == self.sent => return Ok(found.bytes),
+            Ok(_) | Err(StorageError::NotFound { .. }) => {}
+            // It doesn't answer this either: an abort would wait for as long again, and the sweep comes anyway.
+            Err(_) => return Err(error),
+        }
+        if let Err(left) = self.inner.abort().await {
+            tracing::debug!(storage.name = %self.storage.name(), error = %left, "an upload is left to the sweep");
+        }
+        Err(error)
     }
 
     /// Gives the upload up. Nothing is left afterwards.
@@ -81,6 +109,14 @@ impl Upload {
         let aborted = self.inner.abort().await;
         aborted.map_err(|error| self.storage.error(&self.key, &error))?;
         self.storage.remove_empty_folder_of(&self.key).await
+    }
+
+    fn too_many(&self, most: u32) -> StorageError {
+        StorageError::TooManyParts {
+            storage: self.storage.name().clone(),
+            key: self.key.to_string(),
+            most,
+        }
     }
 
     fn incomplete(&self, stored: u64) -> StorageError {

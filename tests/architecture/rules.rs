@@ -51,6 +51,12 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
 /// External crates and the only places that may name them; an empty list means nowhere.
 const HOMES: &[(&str, &str)] = &[
     ("object_store", "src/storage/"),
+    ("reqwest", "src/storage/"),
+    ("http", "src/storage/"),
+    ("http_body", "src/storage/wire.rs"),
+    ("quick_xml", "src/storage/"),
+    ("ring", "src/storage/gdrive/"),
+    ("rustls", "src/storage/"),
     (
         "bollard",
         "src/pg/docker src/pg/dump/container.rs src/pg/error.rs",
@@ -93,7 +99,8 @@ const WRAPPERS: &[(&str, &[&str])] = &[
     ("object_store", &["kanbu-backup"]),
     ("bollard", &["kanbu-backup"]),
     ("aes-gcm", &["kanbu-backup"]),
-    ("reqwest", &[]),
+    ("reqwest", &["kanbu-backup", "object_store"]),
+    ("aws-lc-rs", &[]),
     ("openssl-sys", &[]),
 ];
 

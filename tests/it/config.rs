@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use kanbu_backup::{
     config::{
         self, BackupFormat, Config, ConfigErrors, Env, LogFormat, Origin, PgMode, SETTINGS,
-        SchedulerMode, StorageWord,
+        SchedulerMode,
     },
     fault::Classified,
     job::Kind,
@@ -14,16 +14,24 @@ use tempfile::TempDir;
 
 const URL: &str = "postgresql://kanbu:hunter2@db:5432/kanbu";
 
-fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+pub(crate) fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     Config::load(&pairs.iter().copied().collect(), None)
 }
 
-fn problems(pairs: &[(&str, &str)]) -> Vec<String> {
+pub(crate) fn problems(pairs: &[(&str, &str)]) -> Vec<String> {
     told(&load(pairs).expect_err("wrong settings were accepted"))
 }
 
 fn told(errors: &ConfigErrors) -> Vec<String> {
     errors.problems().iter().map(ToString::to_string).collect()
+}
+
+/// Each with its role and its URL.
+pub(crate) fn storages(config: &Config) -> Vec<String> {
+    let storages = config.storage.storages.iter();
+    storages
+        .map(|storage| format!("{} {} {}", storage.name, storage.role, storage.place))
+        .collect()
 }
 
 fn origin(config: &Config, name: &str) -> (Option<String>, Origin) {
@@ -35,7 +43,7 @@ fn origin(config: &Config, name: &str) -> (Option<String>, Origin) {
     (effective.shown.clone(), effective.origin.clone())
 }
 
-fn file(directory: &TempDir, name: &str, content: &str) -> String {
+pub(crate) fn file(directory: &TempDir, name: &str, content: &str) -> String {
     let path = directory.path().join(name);
     fs::write(&path, content).unwrap();
     path.to_str().unwrap().to_owned()
@@ -50,7 +58,7 @@ fn an_empty_environment_gives_the_documented_defaults() {
     assert_eq!(config.source.trees[0].root, Path::new("/app"));
     assert_eq!(config.source.trees[0].subject.to_string(), "source:app");
     assert_eq!(config.source.excludes.patterns().len(), 10);
-    assert_eq!(config.storage.primary.directory, Path::new("/data/backups"));
+    assert_eq!(storages(&config), ["local primary file:///data/backups"]);
     assert_eq!(config.storage.environment.as_str(), "default");
     assert!(config.encryption.key.is_none());
     assert_eq!(config.pipeline.format, BackupFormat::Native);
@@ -96,8 +104,7 @@ fn kanbus_variables_keep_their_meaning() {
     assert_eq!(config.protected.database, "my kanbu");
     assert_eq!(config.protected.user, "ann");
     assert_eq!(config.protected.mode, PgMode::Direct);
-    assert_eq!(config.storage.kind, StorageWord::Gdrive);
-    assert_eq!(config.storage.primary.directory, Path::new("/mnt/drive"));
+    assert_eq!(storages(&config), ["gdrive primary mount:///mnt/drive"]);
     assert_eq!(config.schedule.mode, SchedulerMode::External);
     assert_eq!(
         config.encryption.key.unwrap().expose(),
@@ -108,7 +115,7 @@ fn kanbus_variables_keep_their_meaning() {
 #[test]
 fn all_mistakes_are_told_at_once_with_name_and_hint() {
     let errors = load(&[
-        ("BACKUP_STORAGE", "s3"),
+        ("BACKUP_STORAGE", "ftp"),
         ("BACKUP_PG_MODE", "podman"),
         ("BACKUP_CRON_TIMEZONE", "Europe/Utopia"),
         ("KANBU_BACKUP_ZSTD_LEVEL", "99"),
@@ -121,7 +128,7 @@ fn all_mistakes_are_told_at_once_with_name_and_hint() {
     let told = told(&errors);
     let expected = [
         "KANBU_SOURCE_PATH is \"app\"; expected an absolute path",
-        "BACKUP_STORAGE is \"s3\"; expected local or gdrive",
+        "BACKUP_STORAGE is \"ftp\"; expected local, gdrive, s3, gs or az",
         "KANBU_ENVIRONMENT is \"../prod\"; expected 1 to 64 letters",
         "KANBU_BACKUP_ZSTD_LEVEL is \"99\"; expected a whole number from 1 to 19",
         "BACKUP_PG_MODE is \"podman\"; expected auto, direct or docker",
@@ -294,7 +301,7 @@ fn the_configuration_file_holds_the_same_settings() {
         [Path::new("/app"), Path::new("/srv/a"), Path::new("/srv/b")]
     );
     assert_eq!(config.source.excludes.patterns(), ["*.tmp"]);
-    assert_eq!(config.storage.replicas[0].name.as_str(), "nas");
+    assert_eq!(storages(&config)[1], "nas replica file:///mnt/nas");
     assert_eq!(config.encryption.key.unwrap().expose(), "hunter2");
 }
 
@@ -339,7 +346,7 @@ fn an_empty_value_counts_as_none() {
     ])
     .unwrap();
     assert!(config.encryption.key.is_none());
-    assert_eq!(config.storage.kind, StorageWord::Local);
+    assert_eq!(config.storage.storages[0].name.as_str(), "local");
 }
 
 #[test]

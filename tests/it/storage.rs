@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     time::Duration,
 };
@@ -68,6 +68,79 @@ fn mode(path: &Path) -> u32 {
 async fn a_local_storage_keeps_every_promise_of_a_storage() {
     let place = tempfile::tempdir().unwrap();
     conformance::keeps_every_promise(&open(&place.path().join("a b#1/é"))).await;
+}
+
+fn mounted(directory: &Path) -> StorageConfig {
+    StorageConfig {
+        place: Place::Mounted {
+            directory: directory.to_owned(),
+        },
+        ..local(directory)
+    }
+}
+
+#[tokio::test]
+async fn a_mounted_storage_keeps_every_promise_of_a_storage() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("a b#1 é");
+    fs::create_dir(&directory).unwrap();
+    let storage = Storage::init(&mounted(&directory), true).unwrap();
+    conformance::keeps_every_promise(&storage).await;
+}
+
+#[tokio::test]
+async fn an_unmounted_storage_is_down_and_nothing_is_made_beneath_its_mount_point() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("drive");
+    let elsewhere = place.path().join("elsewhere");
+    fs::create_dir(&directory).unwrap();
+    let storage = Storage::init(&mounted(&directory), true).unwrap();
+    let folder = folder_of(ExecutionId::new());
+    let mut late = storage.upload(&data(&folder)).await.unwrap();
+    late.put_part(Bytes::from_static(b"late")).await.unwrap();
+    // As an unmount does it: what was there is elsewhere, and an empty directory shows.
+    fs::rename(&directory, &elsewhere).unwrap();
+    fs::create_dir(&directory).unwrap();
+
+    let error = late.complete().await.unwrap_err();
+    assert_eq!(error.code(), "storage.not_mounted");
+    conformance::an_unmounted_place_says_so(&storage).await;
+    let error = Storage::open_existing(&mounted(&directory)).unwrap_err();
+    assert_eq!(error.code(), "storage.not_mounted");
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+
+    fs::remove_dir(&directory).unwrap();
+    fs::rename(&elsewhere, &directory).unwrap();
+    storage
+        .put_new(&manifest(&folder), Bytes::from_static(b"{}"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_mounted_storage_that_is_away_can_be_opened_and_comes_back() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("drive");
+    let storage = Storage::open(&mounted(&directory)).unwrap();
+    let error = storage.probe().await.unwrap_err();
+    assert_eq!(error.code(), "storage.not_mounted");
+    assert!(!directory.exists());
+    fs::create_dir(&directory).unwrap();
+    Storage::init(&mounted(&directory), true).unwrap();
+    storage.probe().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_of_the_root_file_system_is_not_taken_for_mounted() {
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let device = |path: &Path| fs::metadata(path).unwrap().dev();
+    let on_root = device(place.path()) == device(Path::new("/"));
+    let init = Storage::init(&mounted(place.path()), false);
+    match init {
+        Err(error) if on_root => assert_eq!(error.code(), "storage.unusable"),
+        Ok(_) if !on_root => {}
+        other => panic!("on the root file system: {on_root}, and {other:?}"),
+    }
 }
 
 #[tokio::test]

@@ -70,6 +70,12 @@ impl Classified for VerbError {
             ),
             Self::UnknownWorker(_) => Some("`kanbu-backup queue workers` lists them".into()),
             Self::SeveralWorkers { .. } => Some("give more of the id's last digits".into()),
+            Self::UnknownSubject {
+                what: "storage", ..
+            } => Some(
+                "name one of BACKUP_STORAGE, KANBU_BACKUP_REPLICAS or [[storages]]; `kanbu-backup doctor` tries them all"
+                    .into(),
+            ),
             Self::UnknownSubject { .. }
             | Self::File(..)
             | Self::BadTime { .. }

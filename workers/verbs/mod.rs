@@ -18,6 +18,7 @@ pub mod migrate;
 pub mod queue;
 pub mod restore;
 pub mod show;
+pub mod storage;
 mod time;
 pub mod verify;
 pub mod version;

@@ -83,6 +83,8 @@ mod in_a_process_of_its_own {
 const LARGE: PartGrowth = PartGrowth {
     small: 4,
     small_and_medium: 8,
+    scale: 1,
+    most: None,
 };
 
 /// Rows of a dump, so many mebibytes of them.

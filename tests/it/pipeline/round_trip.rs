@@ -115,6 +115,7 @@ async fn an_object_of_growing_parts_is_whole() {
             part_growth: PartGrowth {
                 small: 2,
                 small_and_medium: 3,
+                ..PartGrowth::default()
             },
             ..Limits::default()
         },

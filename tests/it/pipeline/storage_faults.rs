@@ -112,6 +112,7 @@ async fn hung_storages_are_given_up_and_do_not_hold_up_the_good_one() {
             part_growth: PartGrowth {
                 small: 0,
                 small_and_medium: 0,
+                ..PartGrowth::default()
             },
             ..Limits::default()
         },
