@@ -24,7 +24,7 @@ use kanbu_backup::{
         CHUNK_BYTES, CompressionSpec, Feed, FeedSender, Gone, Message, Recipe, Seal, Target, Watch,
         feed, write,
     },
-    storage::{Folder, ObjectKey, Place, Role, Storage, StorageConfig},
+    storage::{Folder, ObjectKey, Place, Role, Storage, StorageConfig, Terms},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -107,6 +107,7 @@ async fn measure(
                 place: Place::Local {
                     directory: place.join(name),
                 },
+                terms: Terms::default(),
             })?;
             let key = ObjectKey::Data {
                 folder: folder.clone(),

@@ -1,4 +1,5 @@
-//! Every kind of store behind HTTP keeps the promises of a storage, against a server of its own, and fails as it should.
+//! Every kind of store behind HTTP keeps the promises of a storage, against a server of its own, and fails as it should;
+//! and whole backups to several storages come out as they should when one of them fails.
 //!
 //! Run by `./test storage`. Some servers are installed for it, see `tests/support/store-servers`; each is started by the
 //! test that needs it, on a free port of loopback, and ends with it.
@@ -26,5 +27,11 @@ mod s3_faults;
 mod s3_server;
 #[path = "storage/servers.rs"]
 mod servers;
+#[path = "storage/set.rs"]
+mod set;
+#[path = "storage/set_faults.rs"]
+mod set_faults;
+#[path = "storage/set_policies.rs"]
+mod set_policies;
 #[path = "storage/things.rs"]
 mod things;

@@ -19,7 +19,7 @@ use kanbu_backup::{
         tools::{self, Toolset},
     },
     restore::{self, DatabaseTarget, Origin},
-    storage::{Environment, Place, Role, Storage, StorageConfig},
+    storage::{Environment, Place, Role, Storage, StorageConfig, Terms},
     verify,
 };
 use tracing::warn;
@@ -161,11 +161,13 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
         backup: backup::Deps {
             environment: config.storage.environment.clone(),
             storages: storages.clone(),
+            policy: config.storage.policy,
             keyring: keyring.clone(),
             format: format(pipeline.format),
             zstd_level: pipeline.zstd_level,
             zstd_workers: pipeline.zstd_workers,
             stall_timeout: pipeline.stall_timeout,
+            slowness: pipeline.slowness,
             sources: sources(config, &toolsets)?,
             history: db.clone(),
             clock: Arc::new(SystemClock),
@@ -211,6 +213,7 @@ pub fn existing_directory(directory: &Path) -> Result<Storage, Failure> {
         name,
         role: Role::Primary,
         place,
+        terms: Terms::default(),
     })?)
 }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{
     BackupError, Deps,
-    copies::{Attempt, Copies, Reading, stalled},
+    copies::{Attempt, Copies, Fate, Reading, stalled},
     store,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     id::ExecutionId,
     job::Backup,
     pipeline::Input,
-    storage::{Folder, Storage},
+    storage::{Folder, Policy, Storage},
 };
 
 /// A backup that was completed and not reported, with its manifest's exact text.
@@ -53,11 +53,12 @@ pub(super) async fn completed_earlier(
         }
         attempts.push(Attempt {
             storage: storage.clone(),
-            result,
+            fate: fate(storage, result, deps),
         });
     }
     sweep(&earlier, deps, lease).await;
-    Ok(adopted.map(|adopted| effects(adopted, Copies::new(attempts), lease)))
+    let copies = Copies::new(attempts);
+    Ok(adopted.map(|adopted| effects(adopted, copies, deps.policy, lease)))
 }
 
 /// The first copy that is good decides which backup it is; the other storages have that one too, or none.
@@ -69,6 +70,15 @@ fn take(adopted: &mut Option<Adopted>, found: Adopted) -> Result<(), Failure> {
             *adopted = Some(found);
             Ok(())
         }
+    }
+}
+
+/// A storage that wasn't to be in the stream lacks nothing yet.
+fn fate(storage: &Storage, found: Result<(), Failure>, deps: &Deps) -> Fate {
+    let is_streamed_to = deps.policy.streams_to(storage.role(), storage.terms().live);
+    match found {
+        Err(_) if !is_streamed_to => Fate::Later,
+        found => found.into(),
     }
 }
 
@@ -111,14 +121,19 @@ async fn look(
 }
 
 /// As the dead execution would have reported it: what degraded it then still does.
-fn effects(Adopted { manifest, text }: Adopted, copies: Copies, lease: &Lease) -> Effects {
+fn effects(
+    Adopted { manifest, text }: Adopted,
+    copies: Copies,
+    policy: Policy,
+    lease: &Lease,
+) -> Effects {
     lease.log(format!(
         "adopting the backup that execution {} completed",
         manifest.execution
     ));
     let artifact = NewArtifact::from_manifest(&manifest, text);
     let mut warnings: Vec<_> = manifest.warnings.into_iter().map(said).collect();
-    let copies = copies.settled(&mut warnings);
+    let copies = copies.settled(policy, &mut warnings);
     store::effects(artifact, copies, warnings)
 }
 

@@ -1,7 +1,7 @@
 //! The copies of one backup while it is being made: one for each storage, the primary first.
 //!
-//! A copy counts once its bytes have come back with the hash that left us, and exists once its manifest is there. What
-//! didn't become a copy is removed, as far as its storage still listens; the sweep is for what then is left.
+//! A copy counts once its bytes have come back with the hash that left us, and exists once its manifest is there. Whether
+//! there are enough of them is the policy's to say.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,24 +9,56 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::{BackupError, warnings};
+use super::{BackupError, Deps, warnings};
 use crate::{
     catalog::{CopyState, NewCopy},
     crypto::Keyring,
     execution::{Lease, Phase, Total, Warning, unless_stalled},
     fault::{Failure, Fault},
     pipeline::{self, Expected, Input, PipelineError, Read, TargetEnd},
-    storage::{Folder, ObjectKey, Storage},
+    storage::{ObjectKey, Policy, Standing, Storage, Verdict},
 };
 
-/// How long one storage may take to remove what is of no use. The worker waits for it after a cancel, too.
-const CLEAR_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// What became of the backup on one storage.
+#[derive(Clone, Debug)]
+pub(super) enum Fate {
+    Held,
+    Lost(Failure),
+    /// It wasn't in the stream, and gets its copy afterwards.
+    Later,
+}
+
+impl From<Result<(), Failure>> for Fate {
+    fn from(result: Result<(), Failure>) -> Self {
+        result.map_or_else(Self::Lost, |()| Self::Held)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub storage: Storage,
-    pub result: Result<(), Failure>,
+    pub fate: Fate,
+}
+
+impl Attempt {
+    fn is_held(&self) -> bool {
+        matches!(self.fate, Fate::Held)
+    }
+
+    fn loss(&self) -> Option<&Failure> {
+        match &self.fate {
+            Fate::Lost(failure) => Some(failure),
+            Fate::Held | Fate::Later => None,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match self.fate {
+            Fate::Held => Standing::Held,
+            Fate::Lost(_) => Standing::Lost,
+            Fate::Later => Standing::Later,
+        }
+    }
 }
 
 /// The backup on every storage.
@@ -38,13 +70,16 @@ impl Copies {
         Self(attempts)
     }
 
-    /// What a run left: `ends` has one end for each storage, in their order.
-    pub(super) fn written(storages: &[Storage], ends: &[TargetEnd]) -> Self {
-        let attempts = storages.iter().zip(ends).map(|(storage, end)| Attempt {
-            storage: storage.clone(),
-            result: end.result.clone(),
-        });
-        Self(attempts.collect())
+    /// What the streams left. A storage that was in none gets its copy later.
+    pub(super) fn of_ends(deps: &Deps, ends: &[TargetEnd]) -> Self {
+        let attempt = |storage: &Storage| {
+            let end = ends.iter().find(|end| end.storage == *storage.name());
+            Attempt {
+                storage: storage.clone(),
+                fate: end.map_or(Fate::Later, |end| end.result.clone().into()),
+            }
+        };
+        Self(deps.storages.iter().map(attempt).collect())
     }
 
     /// Reads every copy again, side by side. One that isn't what was written has failed.
@@ -55,7 +90,7 @@ impl Copies {
         patience: Duration,
         lease: &Arc<Lease>,
     ) {
-        let written = self.0.iter_mut().filter(|attempt| attempt.result.is_ok());
+        let written = self.0.iter_mut().filter(|attempt| attempt.is_held());
         let written: Vec<_> = written.collect();
         let bytes = expected.stored_bytes.unwrap_or(0) * written.len() as u64;
         let leg = lease.begin(Phase::ReadBack, Some(Total::Known(bytes)));
@@ -67,41 +102,46 @@ impl Copies {
                 keyring: &keyless,
                 patience,
             };
-            attempt.result = read
-                .through(&attempt.storage, &input, leg.watch())
-                .await
-                .map(drop);
+            let through = read.through(&attempt.storage, &input, leg.watch()).await;
+            attempt.fate = through.map(drop).into();
         });
         join_all(reading).await;
     }
 
     /// Writes the manifest beside every good copy, with which it exists.
     pub(super) async fn put_manifests(&mut self, key: &ObjectKey, text: &str, patience: Duration) {
-        let good = self.0.iter_mut().filter(|attempt| attempt.result.is_ok());
+        let good = self.0.iter_mut().filter(|attempt| attempt.is_held());
         let putting = good.map(async |attempt| {
             let storage = &attempt.storage;
             let put = storage.put_new(key, Bytes::from(text.to_owned()));
-            attempt.result = match timeout(patience, put).await {
+            let done: Result<(), Failure> = match timeout(patience, put).await {
                 Ok(put) => put.map_err(Failure::from),
                 Err(_) => Err(stalled(storage, patience).into()),
             };
+            attempt.fate = done.into();
         });
         join_all(putting).await;
     }
 
-    /// At least one storage must hold everything. Otherwise the run's failure is the primary's, and tells the others'.
-    pub(super) fn require_one(&self) -> Result<(), Failure> {
-        if self.0.iter().any(|attempt| attempt.result.is_ok()) {
-            return Ok(());
+    fn standings(&self) -> Vec<Standing> {
+        self.0.iter().map(Attempt::standing).collect()
+    }
+
+    /// Why the policy can't be met any more, if it can't: the first storage's reason, which tells the others', too.
+    pub(super) fn refusal(&self, policy: Policy) -> Option<Failure> {
+        if policy.verdict(&self.standings()) != Verdict::Failed {
+            return None;
         }
-        let mut failures = self
+        let mut losses = self
             .0
             .iter()
-            .filter_map(|attempt| Some((attempt.storage.name(), attempt.result.as_ref().err()?)));
-        let (name, primary) = failures.next().ok_or(BackupError::NoStorage)?;
-        let others: Vec<_> = failures.collect();
-        if others.is_empty() {
-            return Err(primary.clone());
+            .filter_map(|attempt| Some((attempt.storage.name(), attempt.loss()?)));
+        let Some((name, first)) = losses.next() else {
+            return Some(BackupError::NoStorage.into());
+        };
+        let others: Vec<_> = losses.collect();
+        if others.is_empty() && self.0.len() == 1 {
+            return Some(first.clone());
         }
         // Worth another try if it is for any of them.
         let is_transient = others
@@ -110,45 +150,65 @@ impl Copies {
         let others = others
             .iter()
             .map(|(other, reason)| format!("; {other}: {reason}"));
-        Err(Failure {
+        let asked = match policy {
+            Policy::Quorum(_) => format!("{policy} is not met: "),
+            Policy::AllOrDegraded | Policy::PrimaryThenReplicate | Policy::Any => String::new(),
+        };
+        Some(Failure {
             fault: if is_transient {
                 Fault::Transient
             } else {
-                primary.fault
+                first.fault
             },
-            message: format!("{name}: {primary}{}", others.collect::<String>()),
-            ..primary.clone()
+            message: format!("{asked}{name}: {first}{}", others.collect::<String>()),
+            ..first.clone()
         })
     }
 
-    /// The storages on which no copy came about.
+    /// The storages on which no copy came about, though one should have.
     pub(super) fn lost(&self) -> impl Iterator<Item = &Storage> {
-        let lost = self.0.iter().filter(|attempt| attempt.result.is_err());
+        let lost = self.0.iter().filter(|attempt| attempt.loss().is_some());
         lost.map(|attempt| &attempt.storage)
     }
 
+    /// Those of them that gave no answer, or those that did.
+    pub(super) fn lost_by(&self, silence: bool) -> impl Iterator<Item = &Storage> {
+        let is_silent = |failure: &Failure| SILENT.contains(&failure.code.as_ref());
+        self.0
+            .iter()
+            .filter(move |attempt| attempt.loss().is_some_and(|l| is_silent(l) == silence))
+            .map(|attempt| &attempt.storage)
+    }
+
     pub(super) fn log(&self, lease: &Lease) {
-        for Attempt { storage, result } in &self.0 {
-            lease.log(match result {
-                Ok(()) => format!("{}: stored, read back, manifest written", storage.name()),
-                Err(failure) => format!("{}: no copy: {failure}", storage.name()),
+        for Attempt { storage, fate } in &self.0 {
+            let name = storage.name();
+            lease.log(match fate {
+                Fate::Held => format!("{name}: stored, read back, manifest written"),
+                Fate::Lost(failure) => format!("{name}: no copy: {failure}"),
+                Fate::Later => format!("{name}: gets its copy afterwards"),
             });
         }
     }
 
-    /// The copies as they came out. One that is missing degrades the backup.
-    pub(super) fn settled(self, warnings: &mut Vec<Warning>) -> Vec<NewCopy> {
-        let settle = |Attempt { storage, result }| {
-            let error = result.err().map(|failure| failure.to_string());
+    /// The copies as they came out, and what is to be said of them. One that is missing degrades the backup where the
+    /// policy asks for it.
+    pub(super) fn settled(self, policy: Policy, warnings: &mut Vec<Warning>) -> Vec<NewCopy> {
+        // Not even met only where an earlier execution's backup is adopted: that is no success.
+        let degrades = policy.verdict(&self.standings()) != Verdict::Succeeded;
+        let settle = |Attempt { storage, fate }| {
+            let name = storage.name().clone();
+            let (state, error) = match fate {
+                Fate::Held => (CopyState::Stored, None),
+                Fate::Lost(failure) => (CopyState::Missing, Some(failure.to_string())),
+                Fate::Later => (CopyState::Pending, None),
+            };
             if let Some(reason) = &error {
-                warnings.push(warnings::no_copy(storage.name(), reason));
+                warnings.push(warnings::no_copy(&name, reason, degrades));
             }
             NewCopy {
-                storage: storage.name().clone(),
-                state: match error {
-                    None => CopyState::Stored,
-                    Some(_) => CopyState::Missing,
-                },
+                storage: name,
+                state,
                 error,
                 checked_at: None,
             }
@@ -156,6 +216,9 @@ impl Copies {
         self.0.into_iter().map(settle).collect()
     }
 }
+
+/// Failures of a storage that gave no answer.
+const SILENT: [&str; 2] = ["pipeline.stalled", "storage.unreachable"];
 
 fn object(storage: &Storage, key: &ObjectKey) -> Input {
     Input::Object {
@@ -196,24 +259,4 @@ impl Reading<'_> {
             None => Err(stalled(storage, self.patience).into()),
         }
     }
-}
-
-/// Removes a folder that no backup came of from these storages, the best it can.
-pub(super) async fn clear(
-    folder: &Folder,
-    storages: impl Iterator<Item = &Storage>,
-    lease: &Lease,
-) {
-    let clearing = storages.map(async |storage| {
-        let left = match timeout(CLEAR_TIMEOUT, storage.delete_folder(folder)).await {
-            Ok(Ok(_)) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
-        };
-        lease.log(format!(
-            "{}: {folder} could not be removed and is left to the sweep: {left}",
-            storage.name()
-        ));
-    });
-    join_all(clearing).await;
 }

@@ -4,6 +4,7 @@
 //! transaction that ends the execution, which belongs to `queue`. Never claims, renews, or writes SQL on `job`.
 
 mod adopt;
+mod clear;
 mod copies;
 mod error;
 mod perform;
@@ -11,6 +12,7 @@ mod plan;
 mod recipe;
 mod source;
 mod store;
+mod stream;
 mod warnings;
 
 pub use self::{
@@ -26,7 +28,8 @@ use crate::{
     clock::Clock,
     control::ControlDb,
     crypto::Keyring,
-    storage::{Environment, Storage},
+    pipeline::Slowness,
+    storage::{Environment, Policy, Storage},
 };
 
 /// What a backup needs besides its request.
@@ -35,6 +38,8 @@ pub struct Deps {
     pub environment: Environment,
     /// The primary first.
     pub storages: Vec<Storage>,
+    /// What they must achieve together.
+    pub policy: Policy,
     pub keyring: Keyring,
     pub format: Format,
     /// zstd's level, 1 to 19.
@@ -43,6 +48,8 @@ pub struct Deps {
     pub zstd_workers: u32,
     /// A storage that finishes nothing for this long is dropped from the run.
     pub stall_timeout: Duration,
+    /// When a replica is too slow to wait for.
+    pub slowness: Slowness,
     pub sources: Sources,
     /// For the executions and backups that came before.
     pub history: ControlDb,

@@ -6,19 +6,19 @@ use serde_json::Value;
 
 use super::{
     BackupError, Deps, Plan, adopt,
-    copies::clear,
-    recipe::recipe,
-    source::{self, Told},
+    clear::clear,
+    source::Told,
     store::{Made, Ready},
+    stream::{self, Streamed},
     warnings,
 };
 use crate::{
-    catalog::{ArtifactKind, EnvelopeFormat},
-    execution::{Effects, Lease, Phase, Total},
+    catalog::EnvelopeFormat,
+    execution::{Effects, Lease},
     fault::Failure,
     job::Backup,
-    pipeline::{self, PartGrowth, Target, Written},
-    storage::{PartLimits, StorageName},
+    pipeline::Written,
+    storage::StorageName,
 };
 
 /// Makes the backup, or adopts the one that an earlier execution of this job completed without being able to say so.
@@ -66,24 +66,26 @@ fn say_what_is_planned(plan: &Plan, lease: &Lease) {
     ));
 }
 
-/// Everything up to the commit point: one stream to every storage, whole and read back.
+/// Everything up to the commit point: one stream to the storages, whole and read back.
 async fn until_manifest<'a>(
     request: &'a Backup,
     plan: &'a Plan,
     deps: &Deps,
     lease: &Arc<Lease>,
 ) -> Result<Ready<'a>, Failure> {
-    let mut recipe = recipe(plan, deps, lease).await?;
-    let opened = source::open(plan, &deps.sources, lease).await?;
-    recipe.limits.part_growth = part_growth(deps, opened.estimate);
-    let watch = lease.watch(phase(plan), opened.estimate.map(Total::Estimate));
-    let written = pipeline::write(opened.feed, recipe, targets(plan, deps), watch).await?;
+    let Streamed {
+        written,
+        copies,
+        facts,
+        report,
+        turn: _turn,
+    } = stream::run(plan, deps, lease).await?;
     refuse_empty(plan, &written)?;
     let is_encrypted = plan.envelope != EnvelopeFormat::None;
     let Told {
-        facts,
+        facts: found,
         mut warnings,
-    } = opened.report.told(is_encrypted).await?;
+    } = report.told(is_encrypted).await?;
     if !is_encrypted {
         warnings.push(warnings::unencrypted());
     }
@@ -91,35 +93,11 @@ async fn until_manifest<'a>(
         request,
         plan,
         written,
-        facts: merged(opened.facts, facts),
+        copies,
+        facts: merged(facts, found),
         warnings,
     };
     made.read_back(deps, lease).await
-}
-
-fn phase(plan: &Plan) -> Phase {
-    match plan.kind {
-        ArtifactKind::Database => Phase::Dump,
-        ArtifactKind::Source => Phase::Archive,
-    }
-}
-
-/// Compressed, a source is seldom more than half its size; parts that grow at their end carry the rest.
-fn part_growth(deps: &Deps, estimate: Option<u64>) -> PartGrowth {
-    let storages = deps.storages.iter();
-    let demands = storages
-        .map(|storage| storage.capabilities().parts)
-        .fold(PartLimits::default(), PartLimits::and);
-    PartGrowth::for_stores(demands, estimate.map(|bytes| bytes / 2))
-}
-
-fn targets(plan: &Plan, deps: &Deps) -> Vec<Target> {
-    let key = plan.data_key();
-    let to = |storage: &_| Target {
-        storage: Clone::clone(storage),
-        key: key.clone(),
-    };
-    deps.storages.iter().map(to).collect()
 }
 
 fn refuse_empty(plan: &Plan, written: &Written) -> Result<(), BackupError> {

@@ -21,6 +21,8 @@ pub(super) async fn recipe(plan: &Plan, deps: &Deps, lease: &Lease) -> Result<Re
         seal: seal(plan, deps, lease).await?,
         limits: Limits {
             stall_timeout: deps.stall_timeout,
+            slowness: deps.slowness,
+            least: deps.policy.least(),
             ..Limits::default()
         },
     })

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     Deps, Plan,
-    copies::{Copies, clear},
+    clear::{clear, clear_beside},
+    copies::Copies,
 };
 use crate::{
     catalog::{
@@ -16,7 +17,7 @@ use crate::{
     execution::{Effects, Lease, Phase, Warning},
     fault::{Failure, Fault},
     id::ArtifactId,
-    job::Backup,
+    job::{Backup, Job, Verify, VerifyLevel},
     pipeline::{Expected, Written},
     storage::Environment,
 };
@@ -29,6 +30,7 @@ pub(super) struct Made<'a> {
     pub request: &'a Backup,
     pub plan: &'a Plan,
     pub written: Written,
+    pub copies: Copies,
     pub facts: Value,
     pub warnings: Vec<Warning>,
 }
@@ -45,23 +47,24 @@ pub(super) struct Ready<'a> {
 impl<'a> Made<'a> {
     /// Reads every copy back. Ends with the last moment to notice that the lease is gone: what comes after it is a backup.
     pub(super) async fn read_back(
-        self,
+        mut self,
         deps: &Deps,
         lease: &Arc<Lease>,
     ) -> Result<Ready<'a>, Failure> {
         let (plan, written) = (self.plan, &self.written);
-        let mut copies = Copies::written(&deps.storages, &written.ends);
         let expected = Expected::opaque(written.stored_bytes, written.stored_sha256);
-        copies
+        self.copies
             .read_back(&plan.data_key(), &expected, deps.stall_timeout, lease)
             .await;
         lease.stopped()?;
-        copies.require_one()?;
+        if let Some(refusal) = self.copies.refusal(deps.policy) {
+            return Err(refusal);
+        }
         let (manifest, text) = self.manifest(lease, &deps.environment)?;
         lease.check().await?;
         Ok(Ready {
             plan,
-            copies,
+            copies: self.copies,
             manifest,
             text,
             warnings: self.warnings,
@@ -136,16 +139,20 @@ impl Ready<'_> {
             .put_manifests(&key, &self.text, deps.stall_timeout)
             .await;
         self.copies.log(lease);
-        self.clear_lost(lease).await;
-        self.copies.require_one()?;
-        let copies = self.copies.settled(&mut self.warnings);
+        let refusal = self.copies.refusal(deps.policy);
+        self.clear_lost(lease, refusal.is_some(), deps).await;
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        let copies = self.copies.settled(deps.policy, &mut self.warnings);
         let artifact = NewArtifact::from_manifest(&self.manifest, self.text);
         Ok(effects(artifact, copies, self.warnings))
     }
 
     /// A put that failed for us may have been done all the same. Whoever holds the job by now may have found that
-    /// manifest and taken the copy over, so from here on only the holder of the lease removes anything.
-    async fn clear_lost(&self, lease: &Lease) {
+    /// manifest and taken the copy over, so from here on only the holder of the lease removes anything. When too few have
+    /// it, it goes from those, too.
+    async fn clear_lost(&self, lease: &Arc<Lease>, all: bool, deps: &Deps) {
         if self.copies.lost().next().is_none() {
             return;
         }
@@ -153,7 +160,12 @@ impl Ready<'_> {
             Err(failure) if failure.fault == Fault::LeaseLost => {
                 lease.log("what did not become a copy is left to the sweep: the lease is lost");
             }
-            Ok(()) | Err(_) => clear(&self.plan.folder, self.copies.lost(), lease).await,
+            Ok(()) | Err(_) if all => clear(&self.plan.folder, deps.storages.iter(), lease).await,
+            Ok(()) | Err(_) => {
+                let folder = &self.plan.folder;
+                clear(folder, self.copies.lost_by(false), lease).await;
+                clear_beside(folder, self.copies.lost_by(true), lease).await;
+            }
         }
     }
 }
@@ -168,6 +180,7 @@ pub(super) fn effects(
         .iter()
         .filter(|copy| copy.state == CopyState::Stored)
         .count();
+    let follow_ups = mending(&artifact, &copies);
     let result = json!({
         "artifact": artifact.id,
         "stored_bytes": artifact.stored_bytes,
@@ -178,8 +191,22 @@ pub(super) fn effects(
         bytes_in: artifact.content_bytes,
         bytes_out: artifact.stored_bytes,
         artifact: Some((artifact, copies)),
+        follow_ups,
         warnings,
         result,
         ..Effects::default()
     }
+}
+
+/// The copies that are not there, or not yet, are made from one that is.
+fn mending(artifact: &NewArtifact, copies: &[NewCopy]) -> Vec<Job> {
+    if copies.iter().all(|copy| copy.state == CopyState::Stored) {
+        return Vec::new();
+    }
+    vec![Job::Verify(Verify {
+        artifact: Some(artifact.id),
+        level: VerifyLevel::Quick,
+        repair: true,
+        ..Verify::of(artifact.subject.clone())
+    })]
 }

@@ -63,12 +63,12 @@ pub(super) fn unencrypted() -> Warning {
     )
 }
 
-/// A storage that has no copy degrades the backup, whatever the reason.
-pub(super) fn no_copy(storage: &StorageName, reason: &str) -> Warning {
+/// A storage that has no copy, and whether the policy asks for one.
+pub(super) fn no_copy(storage: &StorageName, reason: &str, degrades: bool) -> Warning {
     said(
         "storage.no_copy",
         format!("no copy on {storage}: {reason}"),
-        true,
+        degrades,
     )
 }
 

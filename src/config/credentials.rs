@@ -94,7 +94,7 @@ impl Purse {
             .credential_words()
             .into_iter()
             .filter_map(|word| {
-                let variable = variable(name, word);
+                let variable = variable(name, word.as_str());
                 let text = reader.secret_of(&variable, entries, word.as_str())?;
                 Some((word, text.to_string()))
             })
@@ -123,7 +123,8 @@ impl Purse {
     }
 }
 
-fn variable(name: &StorageName, word: Word) -> String {
+/// The variable with a word of one storage alone.
+pub(super) fn variable(name: &StorageName, word: &str) -> String {
     let name: String = name
         .as_str()
         .chars()
@@ -135,8 +136,5 @@ fn variable(name: &StorageName, word: Word) -> String {
             }
         })
         .collect();
-    format!(
-        "KANBU_BACKUP_STORAGE_{name}_{}",
-        word.as_str().to_ascii_uppercase()
-    )
+    format!("KANBU_BACKUP_STORAGE_{name}_{}", word.to_ascii_uppercase())
 }

@@ -22,6 +22,7 @@ mod setting;
 mod settings;
 mod source;
 mod storage;
+mod terms;
 mod worker;
 
 use std::path::Path;

@@ -3,10 +3,13 @@
 //! Mistakes are collected, never returned: a value that can't be read yields `None` and a problem, so that reading goes
 //! on and everything is reported at once.
 
+mod own;
+
 use std::{fmt, fs, io, path::PathBuf, str::FromStr};
 
 use zeroize::Zeroizing;
 
+pub(super) use self::own::Own;
 use super::{
     env::Env,
     file::{ConfigFile, Entries},
@@ -144,6 +147,21 @@ impl<'a> Reader<'a> {
         self.take(setting, Some(given), |text| parse(text).ok_or(None))
     }
 
+    /// The same with the setting's default.
+    pub(super) fn explained_or_default<T, E: std::error::Error>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let default = setting.default_text().unwrap_or_default();
+        let given = self
+            .given(setting)
+            .unwrap_or((Zeroizing::new(default), Origin::Default));
+        self.take(setting, Some(given), |text| {
+            parse(text).map_err(|error| Some(error.to_string()))
+        })
+    }
+
     /// A whole number within the bounds of the setting's form.
     pub(super) fn whole<T: TryFrom<u64>>(&mut self, setting: &'static Setting) -> Option<T> {
         self.value(setting, |text| whole(&setting.form, text))
@@ -183,37 +201,6 @@ impl<'a> Reader<'a> {
             self.problems.push(problem);
             Vec::new()
         })
-    }
-
-    /// A secret under a name that isn't in the table of settings, because it holds the name of a storage. It stands in the
-    /// environment, in the file that `<NAME>_FILE` names, or in `entries`, under `key` or `key_file`.
-    pub(super) fn secret_of(
-        &mut self,
-        name: &str,
-        entries: &mut Entries,
-        key: &str,
-    ) -> Option<Zeroizing<String>> {
-        let file_name = format!("{name}_FILE");
-        self.also_known.extend([name.to_owned(), file_name.clone()]);
-        let sources = [
-            (self.variable(name), self.variable(&file_name)),
-            (
-                entries.remove(key).map(Zeroizing::new),
-                entries.remove(&format!("{key}_file")).map(Zeroizing::new),
-            ),
-        ];
-        let given = sources
-            .into_iter()
-            .find(|(text, path)| text.is_some() || path.is_some())?;
-        match given {
-            (Some(_), Some(_)) => {
-                let sentence = format!("and {file_name} are both given");
-                self.complain(name, sentence, "give one of the two");
-                None
-            }
-            (Some(text), _) => Some(text),
-            (None, path) => Some(self.secret_file(&file_name, &path?)?.0),
-        }
     }
 
     /// Everything that was read and everything that was wrong; to be called after the last setting.

@@ -88,6 +88,10 @@ settings! {
     REPLICAS: "KANBU_BACKUP_REPLICAS", Some("storage.replicas"),
         Form::List { of: "name=/absolute/path or name=URL", separator: ',' }, Fallback::None, Address,
         "Further storages that every backup is written to as well; a comma within a URL is %2C.";
+    POLICY: "KANBU_BACKUP_STORAGE_POLICY", Some("storage.policy"),
+        Form::Said("all-or-degraded, quorum(2) or another number, primary-then-replicate or any"),
+        Fallback::Text("all-or-degraded"), Open,
+        "When a backup on several storages counts, see [storages](storages.md#several-storages).";
     ENVIRONMENT: kanbu::KANBU_ENVIRONMENT, Some("storage.environment"),
         Form::Said("1 to 64 letters, digits, '.', '_' or '-', not starting with '.'"),
         Fallback::Text(kanbu::DEFAULT_ENVIRONMENT), Open,
@@ -151,6 +155,12 @@ settings! {
     STALL: "KANBU_BACKUP_STALL_SECONDS", Some("pipeline.stall_seconds"), Form::Whole { from: 5, to: 3600 },
         Fallback::Text("60"), Open,
         "A storage that finishes nothing for so many seconds is dropped from a running backup.";
+    SLOW_SECONDS: "KANBU_BACKUP_SLOW_SECONDS", Some("pipeline.slow_seconds"), Form::Whole { from: 5, to: 3600 },
+        Fallback::Text("60"), Open,
+        "Over so many seconds the rates of replicas that hold up a running backup are compared with the primary's.";
+    SLOW_PERCENT: "KANBU_BACKUP_SLOW_PERCENT", Some("pipeline.slow_percent"), Form::Whole { from: 0, to: 100 },
+        Fallback::Text("50"), Open,
+        "Such a replica is dropped when its rate is below so many percent of the primary's; 0 drops none.";
 
     KINDS: "KANBU_BACKUP_WORKER_KINDS", Some("worker.kinds"),
         Form::List { of: "backup, restore, verify", separator: ',' }, Fallback::List(&["backup", "restore", "verify"]), Open,

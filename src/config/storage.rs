@@ -7,11 +7,11 @@ use super::{
     credentials::Purse,
     file::Entries,
     reader::{Reader, absolute_path, parts},
-    settings,
+    settings, terms,
 };
 use crate::{
     kanbu::env::StorageWord,
-    storage::{BadPlace, Environment, Place, Role, StorageConfig, StorageName},
+    storage::{BadPlace, Environment, Place, Policy, Role, StorageConfig, StorageName, Terms},
 };
 
 /// The storages: one primary, any number of replicas, with different names and places.
@@ -19,6 +19,7 @@ use crate::{
 pub struct StorageSettings {
     /// The primary first.
     pub storages: Vec<StorageConfig>,
+    pub policy: Policy,
     pub environment: Environment,
 }
 
@@ -34,6 +35,16 @@ struct Found {
     /// Where it was found, for complaints.
     told_by: String,
     entries: Entries,
+}
+
+/// Its terms come with its credentials.
+fn found_config(name: StorageName, role: Role, place: Place) -> StorageConfig {
+    StorageConfig {
+        name,
+        role,
+        place,
+        terms: Terms::default(),
+    }
 }
 
 pub(super) fn read(reader: &mut Reader<'_>, env: &super::Env) -> Option<StorageSettings> {
@@ -59,11 +70,7 @@ pub(super) fn read(reader: &mut Reader<'_>, env: &super::Env) -> Option<StorageS
             .unwrap_or_default()
             .into_iter()
             .map(|(name, place)| Found {
-                config: StorageConfig {
-                    name,
-                    role: Role::Replica,
-                    place,
-                },
+                config: found_config(name, Role::Replica, place),
                 told_by: settings::REPLICAS.name.to_owned(),
                 entries: Entries::new(),
             }),
@@ -78,7 +85,9 @@ pub(super) fn read(reader: &mut Reader<'_>, env: &super::Env) -> Option<StorageS
     let has_primary = storages
         .first()
         .is_some_and(|first| first.role == Role::Primary);
+    let policy = terms::policy(reader, &storages);
     has_primary.then_some(StorageSettings {
+        policy: policy?,
         storages,
         environment: environment?,
     })
@@ -153,11 +162,7 @@ fn primary(
         );
     }
     Some(Found {
-        config: StorageConfig {
-            name: kind.as_str().parse().ok()?,
-            role: Role::Primary,
-            place,
-        },
+        config: found_config(kind.as_str().parse().ok()?, Role::Primary, place),
         told_by: settings::STORAGE.name.to_owned(),
         entries: Entries::new(),
     })
@@ -208,7 +213,7 @@ fn of_tables(reader: &mut Reader<'_>) -> Vec<Found> {
             Err((told_by, sentence)) => reader.complain(
                 &told_by,
                 sentence,
-                "a storage has a name, a url, and if need be a role, options and credentials",
+                "a storage has a name, a url, and if need be a role, options, limits and credentials",
             ),
         }
     }
@@ -240,7 +245,7 @@ fn of_table(index: usize, mut entries: Entries) -> Result<Found, (String, String
     let url = with_options(&url, &mut entries);
     let place = Place::parse(&url).map_err(|error| bad(error.to_string()))?;
     Ok(Found {
-        config: StorageConfig { name, role, place },
+        config: found_config(name, role, place),
         told_by,
         entries,
     })
@@ -289,8 +294,11 @@ fn furnished(reader: &mut Reader<'_>, purse: &Purse, found: Found) -> Option<Sto
         told_by,
         mut entries,
     } = found;
-    let StorageConfig { name, role, place } = config;
+    let StorageConfig {
+        name, role, place, ..
+    } = config;
     let (place, credentials) = purse.take(reader, &name, place, &mut entries);
+    let terms = terms::of_storage(reader, &name, role, &mut entries);
     if let Some(unknown) = entries.into_keys().next() {
         reader.complain(
             &told_by,
@@ -299,7 +307,12 @@ fn furnished(reader: &mut Reader<'_>, purse: &Purse, found: Found) -> Option<Sto
         );
     }
     match place.with_credentials(credentials) {
-        Ok(place) => Some(StorageConfig { name, role, place }),
+        Ok(place) => Some(StorageConfig {
+            name,
+            role,
+            place,
+            terms,
+        }),
         Err(error) => {
             reader.complain(
                 &format!("storage {name}"),

@@ -23,10 +23,24 @@ pub enum PipelineError {
     },
     #[error("storage {storage} moved nothing for {seconds} s")]
     Stalled { storage: StorageName, seconds: u64 },
+    #[error(
+        "storage {storage} held up the backup at less than {percent} % of the primary's rate over {seconds} s: too slow"
+    )]
+    TooSlow {
+        storage: StorageName,
+        percent: u32,
+        seconds: u64,
+    },
     #[error("no storage was named to write to")]
     NoStorage,
     #[error("no storage could take the data: {detail}")]
     NoStorageLeft { detail: String, fault: Fault },
+    #[error("fewer than {least} storages could take the data: {detail}")]
+    TooFewStorages {
+        least: usize,
+        detail: String,
+        fault: Fault,
+    },
     #[error("could not decompress the {format} data")]
     Undecodable {
         format: &'static str,
@@ -51,8 +65,9 @@ impl Classified for PipelineError {
             Self::StagePanicked { .. }
             | Self::Compress(_)
             | Self::CountsDisagree { .. }
-            | Self::Stalled { .. } => Fault::Transient,
-            Self::NoStorageLeft { fault, .. } => *fault,
+            | Self::Stalled { .. }
+            | Self::TooSlow { .. } => Fault::Transient,
+            Self::NoStorageLeft { fault, .. } | Self::TooFewStorages { fault, .. } => *fault,
             Self::NoStorage
             | Self::Undecodable { .. }
             | Self::CompressedTruncated { .. }
@@ -72,8 +87,10 @@ impl Classified for PipelineError {
             Self::Compress(_) => "pipeline.compress",
             Self::CountsDisagree { .. } => "pipeline.counts_disagree",
             Self::Stalled { .. } => "pipeline.stalled",
+            Self::TooSlow { .. } => "pipeline.too_slow",
             Self::NoStorage => "pipeline.no_storage",
             Self::NoStorageLeft { .. } => "pipeline.no_storage_left",
+            Self::TooFewStorages { .. } => "pipeline.too_few_storages",
             Self::Undecodable { .. } => "pipeline.undecodable",
             Self::CompressedTruncated { .. } => "pipeline.compressed_truncated",
             Self::StoredDigestMismatch => "pipeline.stored_digest_mismatch",
@@ -89,8 +106,13 @@ impl Classified for PipelineError {
             Self::Stalled { .. } => {
                 "check that the storage answers, and raise the stall timeout if it is merely slow"
             }
+            Self::TooSlow { .. } => {
+                "nothing is lost: its copy is made afterwards; if it always is so slow, give it live = false"
+            }
             Self::NoStorage => "configure at least one storage",
-            Self::NoStorageLeft { .. } => "look at each storage's own error",
+            Self::NoStorageLeft { .. } | Self::TooFewStorages { .. } => {
+                "look at each storage's own error"
+            }
             Self::Undecodable { .. } | Self::CompressedTruncated { .. } => {
                 "the data is damaged, or was not compressed this way: try another copy"
             }

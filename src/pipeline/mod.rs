@@ -11,6 +11,8 @@ mod error;
 mod feed;
 mod feed_sink;
 mod input;
+mod landing;
+mod pace;
 mod parts;
 mod pass;
 mod read;
@@ -29,11 +31,12 @@ pub use self::{
     error::PipelineError,
     feed::{CHUNK_BYTES, Feed, FeedSender, Gone, Message, feed},
     input::Input,
+    pace::Slowness,
     parts::PartGrowth,
     read::{Expected, Opened, Read, check, open},
     seal::Seal,
     target::{Target, TargetEnd},
     unseal::Sealed,
     watch::{Gate, OnTick, Tick, Watch},
-    write::{Limits, Recipe, Written, write},
+    write::{Limits, Recipe, Unwritten, Written, write},
 };

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
     buffers::{Buffer, Pool},
+    pace::Gauge,
     stage::{Halt, Sink},
     tally::{Tallied, Tally},
     watch::{Meter, Waiter},
@@ -117,7 +118,7 @@ pub(super) struct Part {
     pub(super) bytes: Bytes,
     /// Apart from the bytes: a storage that is given up lets the permit go at once, even if a hung write of the operating
     /// system goes on holding the bytes.
-    _permit: Arc<OwnedSemaphorePermit>,
+    pub(super) permit: Arc<OwnedSemaphorePermit>,
 }
 
 /// Assembles parts and hands each to every storage that still takes them.
@@ -130,6 +131,8 @@ pub(super) struct FanOut {
     pool: Pool,
     tally: Tally,
     meter: Meter,
+    /// The time in which there was no memory for the next part, because a storage had too many of them.
+    waits: Gauge,
     waiter: Waiter,
 }
 
@@ -138,6 +141,7 @@ impl FanOut {
         storages: Vec<mpsc::Sender<Part>>,
         growth: PartGrowth,
         meter: Meter,
+        waits: Gauge,
         waiter: Waiter,
     ) -> Self {
         Self {
@@ -149,6 +153,7 @@ impl FanOut {
             pool: Pool::default(),
             tally: Tally::default(),
             meter,
+            waits,
             waiter,
         }
     }
@@ -156,7 +161,10 @@ impl FanOut {
     /// The next part's buffer, once there is memory for it.
     fn begin(&self, capacity: usize, shares: u32) -> Result<(Buffer, OwnedSemaphorePermit), Halt> {
         let permit = Arc::clone(&self.shares).acquire_many_owned(shares);
-        let permit = self.waiter.wait(permit)?.map_err(|_| Halt::Gone)?;
+        self.waits.begin();
+        let permit = self.waiter.wait(permit);
+        self.waits.rest();
+        let permit = permit?.map_err(|_| Halt::Gone)?;
         Ok((self.pool.take(capacity), permit))
     }
 
@@ -164,7 +172,7 @@ impl FanOut {
         let bytes = buffer.len() as u64;
         let part = Part {
             bytes: buffer.freeze(),
-            _permit: Arc::new(permit),
+            permit: Arc::new(permit),
         };
         self.index += 1;
         // Never waits: a storage's queue has room for all parts that may live.

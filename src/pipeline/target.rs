@@ -1,27 +1,30 @@
 //! One storage of a run: its upload, its own watchdog, its own end.
 //!
-//! A storage that fails or hangs is given up alone. An upload is completed only by [`commit`], after the run has decided;
-//! every other way out of here aborts it and waits for that.
+//! A storage that fails, hangs or is too slow is given up alone. An upload is completed only by [`commit`], after the run
+//! has decided; every other way out of here aborts it.
 
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::{
     sync::mpsc,
+    task::JoinHandle,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{PipelineError, parts::Part, stage::agree};
+use super::{
+    Limits, PipelineError, Slowness,
+    pace::{Gauge, Runner},
+    parts::Part,
+    stage::agree,
+};
 use crate::{
     fault::Failure,
     storage::{ObjectKey, Storage, StorageName, Upload},
 };
 
 const ABORT_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Parts that one storage has in flight at most.
-const IN_FLIGHT: usize = 2;
 
 /// Where a run writes.
 #[derive(Clone, Debug)]
@@ -44,25 +47,53 @@ pub(super) struct Arrived {
     bytes: u64,
 }
 
+/// A storage that is out of the run. What it was sent is taken back in a task of its own, so that a storage that doesn't
+/// answer keeps nobody waiting.
+#[derive(Debug)]
+pub(super) struct Dropped {
+    pub(super) failure: Failure,
+    pub(super) parting: Option<JoinHandle<()>>,
+}
+
+impl Dropped {
+    /// Nothing was begun there.
+    pub(super) fn at_once(failure: impl Into<Failure>) -> Self {
+        Self {
+            failure: failure.into(),
+            parting: None,
+        }
+    }
+
+    fn with(failure: Failure, parting: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self {
+            failure,
+            parting: Some(tokio::spawn(parting)),
+        }
+    }
+}
+
 /// Uploads parts until their queue closes. Whether that was a good end, the run decides.
 pub(super) async fn transfer(
     target: Target,
     mut parts: mpsc::Receiver<Part>,
-    stall_timeout: Duration,
+    runner: Runner,
+    limits: Limits,
     stop: CancellationToken,
-) -> Result<Arrived, Failure> {
-    let storage = &target.storage;
-    // Not interrupted by `stop`: an upload that begins while nobody waits for it would be left behind.
-    let upload = match timeout(stall_timeout, storage.upload(&target.key)).await {
-        Ok(upload) => upload?,
-        Err(_) => return Err(stalled(storage, stall_timeout).into()),
-    };
+) -> Result<Arrived, Dropped> {
+    let storage = target.storage.clone();
+    let upload = begin(target, limits.stall_timeout, &stop).await?;
     let mut arrived = Arrived { upload, bytes: 0 };
     let taken = tokio::select! {
         biased;
         () = stop.cancelled() => Err(Failure::cancelled()),
-        taken = take_all(&mut arrived, storage, &mut parts, stall_timeout) => taken,
+        () = runner.too_slow.cancelled() => Err(too_slow(&storage, limits.slowness).into()),
+        taken = take_all(&mut arrived, &mut parts, &runner.gauge, limits.stall_timeout) => match taken {
+            Ok(Taken::All) => Ok(()),
+            Ok(Taken::NoneFor(patience)) => Err(stalled(&storage, patience).into()),
+            Err(failure) => Err(failure),
+        },
     };
+    runner.gauge.rest();
     let Err(failure) = taken else {
         return Ok(arrived);
     };
@@ -74,18 +105,56 @@ pub(super) async fn transfer(
             "a storage dropped out of the run"
         );
     }
-    abort(storage, arrived).await;
-    Err(failure)
+    let parting = async move { abort(&storage, arrived).await };
+    Err(Dropped::with(failure, parting))
 }
 
-/// Fails when parts are in flight and none has finished for `stall_timeout`. A storage that has nothing to do is not hung,
-/// however long the source takes.
+/// An upload that begins when nobody waits for it any more is aborted as soon as it has begun.
+async fn begin(
+    target: Target,
+    stall_timeout: Duration,
+    stop: &CancellationToken,
+) -> Result<Upload, Dropped> {
+    let storage = target.storage.clone();
+    let mut beginning = Box::pin(async move {
+        target
+            .storage
+            .upload(&target.key)
+            .await
+            .map_err(Failure::from)
+    });
+    let failure = tokio::select! {
+        biased;
+        begun = timeout(stall_timeout, &mut beginning) => match begun {
+            Ok(begun) => return begun.map_err(Dropped::at_once),
+            Err(_) => stalled(&storage, stall_timeout).into(),
+        },
+        () = stop.cancelled() => Failure::cancelled(),
+    };
+    let parting = async move {
+        if let Ok(Ok(upload)) = timeout(ABORT_TIMEOUT, beginning).await {
+            abort(&storage, Arrived { upload, bytes: 0 }).await;
+        }
+    };
+    Err(Dropped::with(failure, parting))
+}
+
+/// How the parts ended, unless one failed.
+enum Taken {
+    All,
+    /// None has finished for so long.
+    NoneFor(Duration),
+}
+
+/// Gives up when parts are in flight and none has finished for `stall_timeout`. A storage that has nothing to do is not
+/// hung, however long the source takes, and neither is one whose own bandwidth limit holds its parts back.
 async fn take_all(
     arrived: &mut Arrived,
-    storage: &Storage,
     parts: &mut mpsc::Receiver<Part>,
+    gauge: &Gauge,
     stall_timeout: Duration,
-) -> Result<(), Failure> {
+) -> Result<Taken, Failure> {
+    let at_once = arrived.upload.parts_at_once();
     let mut in_flight = FuturesUnordered::new();
     let mut deadline = Instant::now();
     let mut more = true;
@@ -93,27 +162,52 @@ async fn take_all(
         tokio::select! {
             biased;
             finished = timeout_at(deadline, in_flight.next()), if !in_flight.is_empty() => {
-                let finished: Option<Result<u64, Failure>> =
-                    finished.map_err(|_| stalled(storage, stall_timeout))?;
-                arrived.bytes += finished.transpose()?.unwrap_or(0);
+                let Ok(finished) = finished else {
+                    let owed = arrived.upload.owes_since(in_flight.len());
+                    match owed.map(|since| since + stall_timeout) {
+                        Some(later) if later > deadline => deadline = later,
+                        _ => return Ok(Taken::NoneFor(stall_timeout)),
+                    }
+                    continue;
+                };
+                let finished: Option<Result<u64, Failure>> = finished;
+                let bytes = finished.transpose()?.unwrap_or(0);
+                arrived.bytes += bytes;
+                gauge.moved(bytes);
+                if in_flight.is_empty() {
+                    gauge.rest();
+                }
                 deadline = Instant::now() + stall_timeout;
             }
-            part = parts.recv(), if more && in_flight.len() < IN_FLIGHT => match part {
-                Some(part) => {
+            part = parts.recv(), if more && in_flight.len() < at_once => match part {
+                Some(Part { bytes, permit }) => {
                     if in_flight.is_empty() {
                         deadline = Instant::now() + stall_timeout;
+                        gauge.begin();
                     }
-                    let sending = arrived.upload.put_part(part.bytes.clone());
+                    let size = bytes.len() as u64;
+                    let sending = arrived.upload.put_part(bytes);
                     in_flight.push(async move {
-                        sending.await?;
-                        Ok(part.bytes.len() as u64)
+                        let sent = sending.await;
+                        // Named, or it would not be taken along and be free at once.
+                        drop(permit);
+                        sent?;
+                        Ok(size)
                     });
                 }
                 None => more = false,
             },
         }
     }
-    Ok(())
+    Ok(Taken::All)
+}
+
+fn too_slow(storage: &Storage, slowness: Slowness) -> PipelineError {
+    PipelineError::TooSlow {
+        storage: storage.name().clone(),
+        percent: slowness.percent,
+        seconds: slowness.window.as_secs(),
+    }
 }
 
 fn stalled(storage: &Storage, patience: Duration) -> PipelineError {

@@ -1,26 +1,28 @@
 //! A run: the source once, through the stages, to every storage at the same time; then all of it or nothing of it.
 //!
 //! Invariant: an upload is completed only when the source said that its data is complete, every stage ended well, their
-//! counts agree, and the gate is open. On every other way each upload is aborted, and that is waited for.
+//! counts agree, and the gate is open. On every other way each upload is aborted, and that is waited for. A run that is
+//! certain to end at too few storages ends at once.
 
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CompressionSpec, Feed, PartGrowth, PipelineError, Seal, Target, TargetEnd, Watch, compress,
-    parts::{FanOut, MOST_PARTS, Part},
+    CompressionSpec, Feed, PartGrowth, PipelineError, Seal, Slowness, Target, TargetEnd, Watch,
+    compress,
+    landing::{Landed, Landing, Uploads, land, too_few},
+    pace::{Gauge, drop_the_slow},
+    parts::FanOut,
     stage::Halt,
     stream::{Stages, Stream, Streamed},
-    target::{Arrived, abort, commit, transfer},
     watch::{Gate, Meter, Waiter},
 };
 use crate::{
     crypto::{KeyId, ManifestKey},
-    fault::{Failure, Fault},
-    storage::StorageName,
+    fault::{Classified, Failure},
 };
 
 /// How a run turns content into an object.
@@ -49,6 +51,9 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// The same for the completion, when a local storage flushes all that the operating system has kept back.
     pub commit_timeout: Duration,
+    pub slowness: Slowness,
+    /// Storages that must have everything in the end, at least one. With fewer the run comes to nothing.
+    pub least: usize,
     pub part_growth: PartGrowth,
 }
 
@@ -57,12 +62,14 @@ impl Default for Limits {
         Self {
             stall_timeout: Duration::from_mins(1),
             commit_timeout: Duration::from_mins(15),
+            slowness: Slowness::default(),
+            least: 1,
             part_growth: PartGrowth::default(),
         }
     }
 }
 
-/// A run that ended well at one storage at least.
+/// A run that ended well at enough storages.
 #[derive(Debug)]
 pub struct Written {
     /// Bytes read from the source.
@@ -80,6 +87,34 @@ pub struct Written {
     pub ends: Vec<TargetEnd>,
 }
 
+/// Why a run came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Unwritten {
+    /// Too few storages could take the data; the source, the stages and whoever watches are well.
+    #[error("{failure}")]
+    Storages {
+        failure: Failure,
+        /// One for each target, in their order; none of them has anything.
+        ends: Vec<TargetEnd>,
+    },
+    #[error("{0}")]
+    Run(Failure),
+}
+
+impl<E: Classified> From<E> for Unwritten {
+    fn from(error: E) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+impl From<Unwritten> for Failure {
+    fn from(unwritten: Unwritten) -> Self {
+        match unwritten {
+            Unwritten::Storages { failure, .. } | Unwritten::Run(failure) => failure,
+        }
+    }
+}
+
 /// Runs a source to its end. To stop it, cancel the watch and wait: dropping the future gives the uploads up too, but
 /// nobody then waits until they are gone.
 pub async fn write(
@@ -87,7 +122,7 @@ pub async fn write(
     recipe: Recipe,
     targets: Vec<Target>,
     watch: Watch,
-) -> Result<Written, Failure> {
+) -> Result<Written, Unwritten> {
     if targets.is_empty() {
         return Err(PipelineError::NoStorage.into());
     }
@@ -120,7 +155,7 @@ async fn run(
     limits: Limits,
     targets: Vec<Target>,
     watch: Watch,
-) -> Result<(Streamed, Vec<TargetEnd>), Failure> {
+) -> Result<(Streamed, Vec<TargetEnd>), Unwritten> {
     let Watch { cancel, tick, gate } = watch;
     let stop = cancel.child_token();
     let _stops_when_dropped = stop.clone().drop_guard();
@@ -128,108 +163,83 @@ async fn run(
         runtime: Handle::current(),
         stop: stop.clone(),
     };
-    let meter = Meter::new(tick);
+    let (meter, waits) = (Meter::new(tick), Gauge::default());
 
-    let (queues, uploads) = begin_uploads(targets, limits.stall_timeout, &stop);
-    let fan_out = FanOut::new(queues, limits.part_growth, meter.clone(), waiter.clone());
+    let uploads = Uploads::begin(targets, limits, &stop);
+    let fan_out = FanOut::new(
+        uploads.queues,
+        limits.part_growth,
+        meter.clone(),
+        waits.clone(),
+        waiter.clone(),
+    );
     let stream = Stream::start(source, stages, fan_out, meter, &waiter);
 
-    // They end when the last part is through, or when no storage is left; a source that still waits is of no use then.
-    let landings = join_all(uploads.into_iter().map(Landing::of)).await;
+    // They end when the last part is through, or when too few storages are left; a source that still waits is of no use
+    // then.
+    let landings = tokio::select! {
+        landings = land(uploads.flying, limits.least, &stop) => landings,
+        never = drop_the_slow(uploads.runners, waits, limits.slowness) => match never {},
+    };
     stop.cancel();
     let streamed = stream.end().await;
 
-    let decided = match whole(streamed, &landings, &cancel) {
-        Ok(streamed) => ask(&cancel, gate).await.map(|()| streamed),
-        Err(failure) => Err(failure),
+    let decided = match whole(streamed, &landings, limits.least, &cancel) {
+        Ok(streamed) => ask(&cancel, gate)
+            .await
+            .map(|()| streamed)
+            .map_err(Obstacle::Other),
+        Err(obstacle) => Err(obstacle),
     };
     match decided {
         Ok(streamed) => {
             let size = streamed.stored.bytes;
-            let ends = join_all(landings.into_iter().map(|l| l.commit(size, limits))).await;
-            somebody_holds_it(&ends)?;
-            Ok((streamed, ends))
+            let landed = join_all(landings.into_iter().map(|l| l.commit(size, limits))).await;
+            settle(landed, limits.least)
+                .await
+                .map(|ends| (streamed, ends))
         }
-        Err(failure) => {
-            join_all(landings.into_iter().map(Landing::abort)).await;
-            Err(failure)
+        Err(obstacle) => {
+            let ends = join_all(landings.into_iter().map(Landing::abort)).await;
+            Err(obstacle.with(ends, limits.least))
         }
     }
 }
 
-type Uploading = (Target, JoinHandle<Result<Arrived, Failure>>);
-
-/// One task for each storage, so that none waits for another.
-fn begin_uploads(
-    targets: Vec<Target>,
-    stall_timeout: Duration,
-    stop: &CancellationToken,
-) -> (Vec<mpsc::Sender<Part>>, Vec<Uploading>) {
-    targets
-        .into_iter()
-        .map(|target| {
-            let (queue, parts) = mpsc::channel(MOST_PARTS);
-            let upload = transfer(target.clone(), parts, stall_timeout, stop.clone());
-            (queue, (target, tokio::spawn(upload)))
-        })
-        .unzip()
+/// What keeps a run from its end.
+enum Obstacle {
+    TooFewStorages,
+    Other(Failure),
 }
 
-/// A storage after the last part.
-struct Landing {
-    target: Target,
-    arrived: Result<Arrived, Failure>,
-}
-
-impl Landing {
-    async fn of((target, upload): Uploading) -> Self {
-        let panicked = |_| Err(PipelineError::StagePanicked { stage: "upload" }.into());
-        Self {
-            target,
-            arrived: upload.await.unwrap_or_else(panicked),
+impl Obstacle {
+    fn with(self, ends: Vec<TargetEnd>, least: usize) -> Unwritten {
+        match self {
+            Self::TooFewStorages => Unwritten::Storages {
+                failure: too_few(&ends, least),
+                ends,
+            },
+            Self::Other(failure) => Unwritten::Run(failure),
         }
-    }
-
-    async fn commit(self, stored_bytes: u64, limits: Limits) -> TargetEnd {
-        let Self { target, arrived } = self;
-        let result = match arrived {
-            Ok(arrived) => commit(&target, arrived, stored_bytes, limits.commit_timeout).await,
-            Err(failure) => Err(failure),
-        };
-        TargetEnd {
-            storage: target.storage.name().clone(),
-            result,
-        }
-    }
-
-    async fn abort(self) {
-        if let Ok(arrived) = self.arrived {
-            abort(&self.target.storage, arrived).await;
-        }
-    }
-
-    fn loss(&self) -> Option<(&StorageName, &Failure)> {
-        let failure = self.arrived.as_ref().err()?;
-        Some((self.target.storage.name(), failure))
     }
 }
 
-/// Whether everything has come through, to one storage at least.
+/// Whether everything has come through, to enough storages.
 fn whole(
     streamed: Result<Streamed, Halt>,
     landings: &[Landing],
+    least: usize,
     cancel: &CancellationToken,
-) -> Result<Streamed, Failure> {
+) -> Result<Streamed, Obstacle> {
     // A source that was killed on the same order fails too; the order is the cause.
     if cancel.is_cancelled() {
-        return Err(Failure::cancelled());
+        return Err(Obstacle::Other(Failure::cancelled()));
     }
+    let arrived = landings.iter().filter(|landing| landing.has_arrived());
     match streamed {
-        Ok(streamed) if landings.iter().any(|landing| landing.arrived.is_ok()) => Ok(streamed),
-        Ok(_) | Err(Halt::Gone | Halt::Stopped) => {
-            Err(none_left(landings.iter().filter_map(Landing::loss)))
-        }
-        Err(Halt::Failed(failure)) => Err(failure),
+        Ok(streamed) if arrived.count() >= least => Ok(streamed),
+        Ok(_) | Err(Halt::Gone | Halt::Stopped) => Err(Obstacle::TooFewStorages),
+        Err(Halt::Failed(failure)) => Err(Obstacle::Other(failure)),
     }
 }
 
@@ -242,38 +252,14 @@ async fn ask(cancel: &CancellationToken, gate: Gate) -> Result<(), Failure> {
     }
 }
 
-fn somebody_holds_it(ends: &[TargetEnd]) -> Result<(), Failure> {
-    if ends.iter().any(|end| end.result.is_ok()) {
-        return Ok(());
+/// After the completions: enough storages hold it, or none may.
+async fn settle(landed: Vec<Landed>, least: usize) -> Result<Vec<TargetEnd>, Unwritten> {
+    let there = landed.iter().filter(|landed| landed.is_there());
+    if there.count() >= least {
+        return Ok(join_all(landed.into_iter().map(Landed::keep)).await);
     }
-    let losses = ends
-        .iter()
-        .filter_map(|end| Some((&end.storage, end.result.as_ref().err()?)));
-    Err(none_left(losses))
-}
-
-/// One storage's own failure; of several, one that names them all. Worth another try if it is for any of them.
-fn none_left<'a>(losses: impl Iterator<Item = (&'a StorageName, &'a Failure)>) -> Failure {
-    let losses: Vec<_> = losses.collect();
-    if let [(_, failure)] = losses[..] {
-        return failure.clone();
-    }
-    let transient = losses
-        .iter()
-        .any(|(_, failure)| failure.fault == Fault::Transient);
-    let detail: Vec<_> = losses
-        .iter()
-        .map(|(name, failure)| format!("{name}: {failure}"))
-        .collect();
-    PipelineError::NoStorageLeft {
-        detail: detail.join("; "),
-        fault: if transient {
-            Fault::Transient
-        } else {
-            Fault::Permanent
-        },
-    }
-    .into()
+    let ends = join_all(landed.into_iter().map(Landed::withdraw)).await;
+    Err(Obstacle::TooFewStorages.with(ends, least))
 }
 
 #[cfg(test)]

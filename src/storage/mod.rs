@@ -19,11 +19,13 @@ mod local;
 mod name;
 mod place;
 mod place_url;
+mod policy;
 mod probe;
 mod read;
 mod remote;
 mod store;
 pub mod sweep;
+mod terms;
 mod upload;
 mod uploads;
 mod wire;
@@ -39,9 +41,11 @@ pub use self::{
     listing::Found,
     name::{BadStorageName, Environment, StorageName},
     place::{BadPlace, Place, Role, StorageConfig},
+    policy::{BadPolicy, Policy, Standing, Verdict},
     probe::ProbeReport,
     read::ObjectInfo,
     store::Storage,
+    terms::{Terms, Turn},
     upload::Upload,
     wire::Pace,
 };

@@ -9,6 +9,7 @@ use super::{
     bucket::{AzureContainer, Bucket, DriveFolder, Login, S3Bucket},
     credentials::{CredentialWord, Credentials},
     place_url,
+    terms::Terms,
 };
 
 /// What a storage is for.
@@ -172,4 +173,5 @@ pub struct StorageConfig {
     pub name: StorageName,
     pub role: Role,
     pub place: Place,
+    pub terms: Terms,
 }

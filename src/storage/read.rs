@@ -12,7 +12,7 @@ use object_store::{GetOptions, GetResultPayload, ObjectMeta, ObjectStoreExt};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
-use super::{ObjectKey, Storage, StorageError, store::path};
+use super::{ObjectKey, Storage, StorageError, store::path, terms::paced};
 
 /// What a reader gets at most at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -69,7 +69,7 @@ impl Storage {
                 .map_err(move |error| storage.error(&key, &error))
                 .boxed(),
         };
-        Ok((info, stream))
+        Ok((info, paced(self, stream)))
     }
 
     /// The bytes of `range` that exist: a range beyond the end gives what there is up to it.
@@ -81,6 +81,7 @@ impl Storage {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
+        self.limiter().pass(range.end - range.start).await;
         let error = match self.store().get_range(&path(key), range.clone()).await {
             Ok(bytes) => return Ok(bytes),
             Err(error) => self.look_up_error(key, &error).await,

@@ -13,6 +13,7 @@ use super::{
     backend::{Backend, Opened},
     key::PROBES,
     local::LocalDirectory,
+    terms::{Limiter, Terms},
     wire::Pace,
 };
 
@@ -28,6 +29,7 @@ struct Inner {
     capabilities: Capabilities,
     store: Arc<dyn ObjectStore>,
     backend: Backend,
+    limiter: Arc<Limiter>,
 }
 
 impl Storage {
@@ -62,6 +64,7 @@ impl Storage {
             capabilities: Capabilities::of(&config.place),
             store: opened.store,
             backend: opened.backend,
+            limiter: Arc::new(Limiter::new(config.terms)),
         }))
     }
 
@@ -76,6 +79,7 @@ impl Storage {
             capabilities: self.0.capabilities,
             store: wrap(Arc::clone(&self.0.store)),
             backend: self.0.backend.clone(),
+            limiter: Arc::clone(&self.0.limiter),
         }))
     }
 
@@ -95,6 +99,15 @@ impl Storage {
     /// What its kind of store can and can't do.
     pub fn capabilities(&self) -> &Capabilities {
         &self.0.capabilities
+    }
+
+    /// What may be asked of it.
+    pub fn terms(&self) -> &Terms {
+        &self.0.limiter.terms
+    }
+
+    pub(super) fn limiter(&self) -> &Limiter {
+        &self.0.limiter
     }
 
     /// Writes a small object that must not exist yet. It appears whole, and is durable when this returns.

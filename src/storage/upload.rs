@@ -8,8 +8,9 @@ use std::sync::{
 use bytes::Bytes;
 use futures::future::{self, BoxFuture};
 use object_store::MultipartUpload;
+use tokio::time::Instant;
 
-use super::{ObjectKey, Storage, StorageError, backend::Backend};
+use super::{ObjectKey, Storage, StorageError, backend::Backend, terms::HeldBack};
 
 /// An upload that has begun. Dropping it without [`complete`](Self::complete) gives it up too, but only
 /// [`abort`](Self::abort) waits until nothing is left and says so.
@@ -23,6 +24,7 @@ pub struct Upload {
     parts: u32,
     /// Bytes of the parts that the storage has confirmed.
     confirmed: Arc<AtomicU64>,
+    held_back: Arc<HeldBack>,
 }
 
 impl Upload {
@@ -34,6 +36,7 @@ impl Upload {
             sent: 0,
             parts: 0,
             confirmed: Arc::default(),
+            held_back: Arc::default(),
         }
     }
 
@@ -51,11 +54,24 @@ impl Upload {
         let sending = self.inner.put_part(part.into());
         let (storage, key) = (self.storage.clone(), self.key.clone());
         let confirmed = Arc::clone(&self.confirmed);
+        let held_back = Arc::clone(&self.held_back);
         Box::pin(async move {
+            held_back.pass(storage.limiter(), bytes).await;
             sending.await.map_err(|error| storage.error(&key, &error))?;
             confirmed.fetch_add(bytes, Ordering::Relaxed);
             Ok(())
         })
+    }
+
+    /// How many of its parts may be on their way at a time.
+    pub fn parts_at_once(&self) -> usize {
+        self.storage.terms().parts.get()
+    }
+
+    /// Since when the storage owes an answer to one of the `parts` parts on their way, as far as its own bandwidth limit
+    /// decides it: what that holds back isn't hung.
+    pub fn owes_since(&self, parts: usize) -> Option<Instant> {
+        self.held_back.owes_since(parts)
     }
 
     /// Makes the object appear, durably. Returns its size as the storage tells it. After an error nothing of it is left,

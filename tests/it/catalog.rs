@@ -14,7 +14,7 @@ use kanbu_backup::{
     control::ControlDb,
     crypto::{KeyMaterial, Keyring, Metadata, Sealer},
     id::{ArtifactId, ExecutionId, JobId},
-    storage::{Environment, ObjectKey, Place, Role, Storage, StorageConfig, StorageName},
+    storage::{Environment, ObjectKey, Place, Role, Storage, StorageConfig, StorageName, Terms},
     testing,
 };
 use serde_json::json;
@@ -435,6 +435,7 @@ impl World {
             place: Place::Local {
                 directory: place.path().to_owned(),
             },
+            terms: Terms::default(),
         })
         .unwrap();
         let manifest = manifest();

@@ -1,6 +1,8 @@
 //! Storages by URL in every place where one can be named, their credentials, and what is refused.
 
-use kanbu_backup::storage::{CredentialWord as Word, Credentials, Place};
+use std::num::{NonZeroU64, NonZeroUsize};
+
+use kanbu_backup::storage::{CredentialWord as Word, Credentials, Place, Policy, Terms};
 use tempfile::TempDir;
 
 use crate::config::{file, load, problems, storages};
@@ -251,6 +253,112 @@ fn word_and_url_must_agree_and_one_primary_is_enough() {
         assert!(
             told.len() == 1 && told[0].starts_with(start),
             "{start}: {told:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_storage_has_limits_in_its_table_and_above_them_in_the_environment() {
+    let directory = TempDir::new().unwrap();
+    let text = r#"
+        [[storages]]
+        name = "eu-1"
+        url = "/srv/eu"
+        live = false
+        concurrency = 2
+        bandwidth = 5_000_000
+        parts = 1
+        "#;
+    let path = file(&directory, "config.toml", text);
+    let config = load(&[
+        ("KANBU_BACKUP_CONFIG", &path),
+        ("KANBU_BACKUP_REPLICAS", "nas=/mnt/nas"),
+        ("KANBU_BACKUP_STORAGE_EU_1_PARTS", "3"),
+        ("KANBU_BACKUP_STORAGE_NAS_BANDWIDTH", "65536"),
+    ])
+    .unwrap();
+    let terms = |name: &str| config.storage.get(&name.parse().unwrap()).unwrap().terms;
+    let expected = Terms {
+        live: false,
+        concurrency: NonZeroUsize::new(2),
+        bandwidth: NonZeroU64::new(5_000_000),
+        parts: NonZeroUsize::new(3).unwrap(),
+    };
+    assert_eq!(terms("eu-1"), expected);
+    assert_eq!(terms("nas").bandwidth, NonZeroU64::new(65_536));
+    assert_eq!(terms("local"), Terms::default());
+}
+
+#[test]
+fn limits_that_are_none_are_refused_by_name() {
+    let directory = TempDir::new().unwrap();
+    let text = r#"
+        [[storages]]
+        name = "nas"
+        url = "/srv/nas"
+        parts = 4
+        "#;
+    let path = file(&directory, "config.toml", text);
+    let told = problems(&[
+        ("KANBU_BACKUP_CONFIG", &path),
+        ("KANBU_BACKUP_STORAGE_LOCAL_LIVE", "false"),
+        ("KANBU_BACKUP_STORAGE_NAS_LIVE", "maybe"),
+        ("KANBU_BACKUP_STORAGE_NAS_CONCURRENCY", "0"),
+        ("KANBU_BACKUP_STORAGE_NAS_BANDWIDTH", "1000"),
+        ("KANBU_BACKUP_STORAGE_NAS_SPEED", "1"),
+    ]);
+    for part in [
+        "storage local is the primary and not live",
+        "KANBU_BACKUP_STORAGE_NAS_LIVE is neither true nor false",
+        "KANBU_BACKUP_STORAGE_NAS_CONCURRENCY is \"0\"; expected a whole number from 1 to 64",
+        "KANBU_BACKUP_STORAGE_NAS_BANDWIDTH is \"1000\"; expected a whole number from 65536",
+        "parts in [[storages]], or KANBU_BACKUP_STORAGE_NAS_PARTS, is \"4\"; expected",
+        "KANBU_BACKUP_STORAGE_NAS_SPEED is not a setting",
+    ] {
+        assert!(
+            told.iter().any(|text| text.starts_with(part)),
+            "{part}: {told:#?}"
+        );
+    }
+    assert_eq!(told.len(), 6, "{told:#?}");
+}
+
+#[test]
+fn a_policy_that_the_storages_can_not_meet_stops_the_start() {
+    let replicas = ("KANBU_BACKUP_REPLICAS", "nas=/mnt/nas,far=/mnt/far");
+    let policy = |text| ("KANBU_BACKUP_STORAGE_POLICY", text);
+    let config = load(&[replicas]).unwrap();
+    assert_eq!(config.storage.policy, Policy::AllOrDegraded);
+    let config = load(&[replicas, policy("quorum(3)")]).unwrap();
+    assert_eq!(config.storage.policy.to_string(), "quorum(3)");
+    let not_live = ("KANBU_BACKUP_STORAGE_FAR_LIVE", "false");
+    for (settings, sentence) in [
+        (
+            vec![policy("quorum(0)")],
+            "is \"quorum(0)\"; a quorum of 0 storages asks for no backup",
+        ),
+        (
+            vec![policy("most")],
+            "is \"most\"; expected all-or-degraded, quorum(2)",
+        ),
+        (
+            vec![policy("quorum(2)")],
+            "is quorum(2), but backups are streamed to 1 storage only",
+        ),
+        (
+            vec![replicas, policy("quorum(4)")],
+            "is quorum(4), but backups are streamed to 3 storages only",
+        ),
+        (
+            vec![replicas, policy("quorum(3)"), not_live],
+            "is quorum(3), but backups are streamed to 2 storages only",
+        ),
+    ] {
+        let told = problems(&settings);
+        let expected = format!("KANBU_BACKUP_STORAGE_POLICY {sentence}");
+        assert!(
+            told.len() == 1 && told[0].starts_with(&expected),
+            "{expected}: {told:?}"
         );
     }
 }

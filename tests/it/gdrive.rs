@@ -20,7 +20,8 @@ use futures::TryStreamExt;
 use kanbu_backup::{
     fault::{Classified, Fault},
     storage::{
-        CredentialWord, Credentials, ObjectKey, Place, Role, Storage, StorageConfig, conformance,
+        CredentialWord, Credentials, ObjectKey, Place, Role, Storage, StorageConfig, Terms,
+        conformance,
         gdrive::{Deletion, DriveError, GoogleDrive},
     },
 };
@@ -85,6 +86,7 @@ fn by_url(fake: &FakeDrive) -> Storage {
         name: "drive".parse().unwrap(),
         role: Role::Replica,
         place: place.unwrap(),
+        terms: Terms::default(),
     };
     Storage::open(&config).unwrap()
 }

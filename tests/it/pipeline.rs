@@ -16,7 +16,7 @@ use kanbu_backup::{
         CompressionSpec, Expected, Feed, FeedSender, Gone, Input, Limits, Message, Read, Recipe,
         Seal, Sealed, Target, TargetEnd, Tick, Watch, Written, check, feed, open, write,
     },
-    storage::{Folder, ObjectKey, Place, Role, Storage, StorageConfig},
+    storage::{Folder, ObjectKey, Place, Role, Storage, StorageConfig, Terms},
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,7 @@ impl World {
             place: Place::Local {
                 directory: self.place.path().join(name),
             },
+            terms: Terms::default(),
         })
         .unwrap()
     }
@@ -103,7 +104,7 @@ impl World {
             seal: self.seal(sealed),
             limits: Limits::default(),
         };
-        write(source, recipe, self.targets(sealed, storages), watch).await
+        Ok(write(source, recipe, self.targets(sealed, storages), watch).await?)
     }
 
     fn targets(&self, sealed: Sealed, storages: &[Storage]) -> Vec<Target> {

@@ -15,8 +15,8 @@ use kanbu_backup::{
     fault::Classified,
     id::ExecutionId,
     storage::{
-        Environment, Folder, ObjectKey, Place, Role, Storage, StorageConfig, StorageError, Trouble,
-        conformance, sweep,
+        Environment, Folder, ObjectKey, Place, Role, Storage, StorageConfig, StorageError, Terms,
+        Trouble, conformance, sweep,
     },
 };
 use rustix::io::Errno;
@@ -28,6 +28,7 @@ fn local(directory: &Path) -> StorageConfig {
         place: Place::Local {
             directory: directory.to_owned(),
         },
+        terms: Terms::default(),
     }
 }
 

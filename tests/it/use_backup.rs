@@ -7,9 +7,11 @@ use kanbu_backup::{
     backup::{Deps, Format},
     catalog::{CopyState, EnvelopeFormat, Manifest},
     crypto::Keyring,
-    execution::{Effects, Lease, Outcome, Phase, Stop},
+    execution::{Effects, Lease, Outcome, Phase, Recheck, Stop},
     fault::{Failure, Fault},
-    id::JobId,
+    id::{ExecutionId, JobId, WorkerId},
+    job::{Backup, Job, Kind},
+    queue::{self, Answer, Claim, Close, Ending, Enqueued, NewJob, Origin},
     storage::{Storage, Trouble, sweep},
 };
 use rustix::io::Errno;
@@ -482,4 +484,67 @@ async fn the_sweep_takes_old_debris_and_leaves_what_lives_and_what_is_complete()
     for lease in [&complete, &live] {
         assert!(left.contains(&lease.execution().to_string()), "{left}");
     }
+}
+
+/// The payloads of the jobs that follow a backup with this world's deps, by way of the queue.
+async fn following(world: &World, deps: &Deps) -> (Outcome, Vec<serde_json::Value>) {
+    let request = Job::Backup(Backup {
+        subject: "database:kanbu".parse().unwrap(),
+        label: None,
+        pin: false,
+    });
+    let mut tx = world.db.pool().begin().await.unwrap();
+    let enqueued = queue::enqueue(&mut tx, &NewJob::new(request, Origin::Operator)).await;
+    tx.commit().await.unwrap();
+    assert!(matches!(enqueued.unwrap(), Enqueued::New(_)));
+    let (worker, patience) = (WorkerId::new(), Duration::from_mins(10));
+    let ids = [ExecutionId::new()];
+    let claim = queue::claim(&world.db, worker, Kind::Backup, patience, &ids);
+    let Claim::Jobs(claimed) = claim.await.unwrap() else {
+        panic!("nothing to claim")
+    };
+    let (rechecks, mut asked) = tokio::sync::mpsc::channel::<Recheck>(1);
+    let (execution, job) = (claimed[0].execution, claimed[0].job);
+    let (lease, _seat) = Lease::grant(execution, job, 1, rechecks);
+    let lease = Arc::new(lease);
+    let keeping = async {
+        while let Some(asked) = asked.recv().await {
+            let _ = asked.reply.send(Ok(()));
+        }
+    };
+    let effects = tokio::select! {
+        made = backup_of("database:kanbu", deps, &lease) => made.unwrap(),
+        () = keeping => panic!("the lease has gone"),
+    };
+    let outcome = effects.outcome();
+    let ending = Ending::new(execution, job, Close::Done(Box::new(effects)));
+    let answer = queue::publish(&world.db, &ending).await.unwrap();
+    assert_eq!(answer, Answer::Closed);
+    let rows = sqlx::query_scalar(
+        "select payload from kanbu_backup.job where kind = 'verify' and origin = 'follow_up'",
+    );
+    let payloads = rows.fetch_all(world.db.bare_pool()).await.unwrap();
+    assert_eq!(queue::invariants(&world.db).await.unwrap(), []);
+    (outcome, payloads)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_lacks_a_copy_queues_the_job_that_makes_it_and_a_whole_one_queues_none() {
+    let world = World::new(SMALL).await;
+    let (outcome, follow_ups) = following(&world, &world.deps).await;
+    assert_eq!(outcome, Outcome::Succeeded);
+    assert_eq!(follow_ups, [serde_json::Value::Null; 0]);
+
+    let bad = world.storage(1).faulty(Trouble::ReadsLie);
+    let deps = world.with([world.storage(0).clone(), bad]);
+    let (outcome, follow_ups) = following(&world, &deps).await;
+    assert_eq!(outcome, Outcome::Degraded);
+    let [payload] = &follow_ups[..] else {
+        panic!("{follow_ups:?}")
+    };
+    let artifact = world.lacking().await;
+    let expected = serde_json::json!({
+        "subject": "database:kanbu", "artifact": artifact, "level": "quick", "repair": true,
+    });
+    assert_eq!(*payload, expected);
 }

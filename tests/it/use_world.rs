@@ -20,8 +20,9 @@ use kanbu_backup::{
     id::{ArtifactId, ExecutionId, JobId},
     job::{Backup, Subject},
     pg::{cluster::Cluster, docker::ContainerChoice, dump::PgMode},
+    pipeline::Slowness,
     restore::{self, DatabaseTarget},
-    storage::{Environment, Place, Role, Storage, StorageConfig},
+    storage::{Environment, Place, Policy, Role, Storage, StorageConfig, Terms},
     testing::{self, TestDatabase, TestServer, toolsets},
     verify,
 };
@@ -59,11 +60,13 @@ impl World {
                 storage(place.path(), "one", Role::Primary),
                 storage(place.path(), "two", Role::Replica),
             ],
+            policy: Policy::AllOrDegraded,
             keyring: keyring(&"5e".repeat(32)),
             format: Format::Native,
             zstd_level: 1,
             zstd_workers: 1,
             stall_timeout: PATIENT,
+            slowness: Slowness::default(),
             sources: sources(&cluster, &source).await,
             history: db.clone(),
             clock: Arc::new(SystemClock),
@@ -115,6 +118,16 @@ impl World {
         catalog::insert(&mut conn, artifact, copies).await.unwrap();
         drop(conn);
         self.view(artifact.id).await
+    }
+
+    /// The backup of the catalog that lacks a copy.
+    pub(crate) async fn lacking(&self) -> ArtifactId {
+        let query = "select artifact_id from kanbu_backup.artifact_copy where state = 'missing'";
+        let id: uuid::Uuid = sqlx::query_scalar(query)
+            .fetch_one(self.db.bare_pool())
+            .await
+            .unwrap();
+        id.into()
     }
 
     pub(crate) async fn view(&self, id: ArtifactId) -> ArtifactView {
@@ -231,6 +244,7 @@ pub(crate) fn storage(place: &Path, name: &str, role: Role) -> Storage {
         place: Place::Local {
             directory: place.join(name),
         },
+        terms: Terms::default(),
     })
     .unwrap()
 }

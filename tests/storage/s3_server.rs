@@ -2,6 +2,7 @@
 //! with faults in front of it.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     fs,
     net::SocketAddr,
@@ -18,7 +19,9 @@ use futures::{StreamExt, future, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{Method, Request, Response, StatusCode, body::Frame, body::Incoming};
 use hyper_util::rt::TokioIo;
-use kanbu_backup::storage::{CredentialWord, Pace, Storage};
+use kanbu_backup::storage::{
+    CredentialWord, Credentials, Pace, Place, Role, Storage, StorageConfig, Terms,
+};
 use s3s::{
     Body,
     auth::SimpleAuth,
@@ -107,6 +110,28 @@ struct State {
     /// Requests that the fault's kinds had since it is set.
     met: AtomicU64,
     requests: Mutex<Vec<Asks>>,
+    /// Those that hang and that somebody still waits for.
+    hanging: Mutex<Vec<Asks>>,
+    /// The names of objects that are, or were, to come of uploads, by the uploads' ids.
+    uploads: Mutex<BTreeMap<String, String>>,
+}
+
+/// A request that hangs, until whoever asked goes away.
+struct Hanging<'a>(&'a State, Asks);
+
+impl<'a> Hanging<'a> {
+    fn begin(state: &'a State, asks: Asks) -> Self {
+        state.hanging.lock().unwrap().push(asks);
+        Self(state, asks)
+    }
+}
+
+impl Drop for Hanging<'_> {
+    fn drop(&mut self) {
+        let mut hanging = self.0.hanging.lock().unwrap();
+        let place = hanging.iter().position(|asks| *asks == self.1);
+        hanging.swap_remove(place.unwrap());
+    }
 }
 
 /// Ends when dropped.
@@ -153,6 +178,23 @@ impl S3Server {
         self.storage_at(&self.url(""), SECRET, pace)
     }
 
+    /// The same with what a run needs of it.
+    pub(crate) fn storage_as(&self, name: &str, role: Role, terms: Terms, pace: Pace) -> Storage {
+        let credentials = Credentials::default()
+            .with(CredentialWord::AccessKeyId, KEY)
+            .with(CredentialWord::SecretAccessKey, SECRET);
+        let address = self.address;
+        let url = format!("s3://{BUCKET}/set?endpoint=http://{address}");
+        let place = Place::parse(&url).unwrap().with_credentials(credentials);
+        let config = StorageConfig {
+            name: name.parse().unwrap(),
+            role,
+            place: place.unwrap(),
+            terms,
+        };
+        Storage::open_at(&config, pace).unwrap()
+    }
+
     pub(crate) fn storage_at(&self, url: &str, secret: &str, pace: Pace) -> Storage {
         let credentials = [
             (CredentialWord::AccessKeyId, KEY.to_owned()),
@@ -176,11 +218,36 @@ impl S3Server {
         requests.iter().filter(|met| **met == asks).count()
     }
 
+    /// How many requests for this hang while somebody still waits for their answers.
+    pub(crate) fn hanging(&self, asks: Asks) -> usize {
+        let hanging = self.state.hanging.lock().unwrap();
+        hanging.iter().filter(|met| **met == asks).count()
+    }
+
+    /// Everything that lies in its bucket as an object.
+    pub(crate) fn objects(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut directories = vec![self.directory.path().join(BUCKET)];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else {
+                    found.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
     /// The files of uploads that were begun and neither completed nor aborted.
     pub(crate) fn unfinished(&self) -> Vec<String> {
         let entries = fs::read_dir(self.directory.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name != BUCKET).collect()
+        // What the server notes of finished objects lies beside them.
+        names.filter(|name| name.starts_with(".upload")).collect()
     }
 }
 
@@ -212,16 +279,34 @@ async fn answer(
     let path = request.uri().path().to_owned();
     let fate = fate_of(&request, state);
     match &fate {
-        Some(Fate::Refused { status, code }) => return Ok(refusal(*status, code, &request)),
-        Some(Fate::Hangs) => future::pending().await,
+        Some(Fate::Refused { status, code }) => {
+            let refused = refusal(*status, code, &request);
+            // An answer that overtakes the request would be lost with the connection.
+            let _all = request.into_body().collect().await;
+            return Ok(refused);
+        }
+        Some(Fate::Hangs) => {
+            let asks = asked(request.method(), request.uri().query().unwrap_or_default());
+            let _waiting = Hanging::begin(state, asks);
+            future::pending().await
+        }
         Some(Fate::Waits(time)) => {
             let _ = timeout(*time, future::pending::<Infallible>()).await;
         }
         Some(Fate::Cut) => return Err(CutOff),
         _ => {}
     }
+    let begins = asked(request.method(), request.uri().query().unwrap_or_default()) == Asks::Begin;
+    if *request.method() == Method::GET
+        && request.uri().query().is_some_and(|q| q.contains("uploads"))
+    {
+        return Ok(list_of_uploads(state, files));
+    }
     let done = hyper::service::Service::call(service, request).await;
-    let done = done.map_err(|_| CutOff)?;
+    let mut done = done.map_err(|_| CutOff)?;
+    if begins {
+        done = noted(done, &path, state).await;
+    }
     match fate {
         Some(Fate::Unanswered) => Err(CutOff),
         Some(Fate::CutAnswer) => Ok(cut_in_half(done).await),
@@ -284,6 +369,35 @@ async fn cut_in_half(answer: Response<Body>) -> Response<Body> {
     let half = stream::iter([Ok(Frame::data(whole.slice(..whole.len() / 2))), Err(CutOff)]);
     let body = StreamBody::new(half.then(future::ready::<Result<Frame<Bytes>, CutOff>>));
     Response::from_parts(parts, Body::http_body(body))
+}
+
+/// The server can't list unfinished uploads, so that what it answers to their beginnings is kept in mind.
+async fn noted(answer: Response<Body>, path: &str, state: &State) -> Response<Body> {
+    let (parts, body) = answer.into_parts();
+    let whole = BodyExt::collect(body).await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&whole).into_owned();
+    if let Some((_, rest)) = text.split_once("<UploadId>") {
+        let id = rest.split('<').next().unwrap().to_owned();
+        let key = path.trim_start_matches(&format!("/{BUCKET}/"));
+        let key = percent_encoding::percent_decode_str(key)
+            .decode_utf8()
+            .unwrap();
+        state.uploads.lock().unwrap().insert(id, key.into_owned());
+    }
+    Response::from_parts(parts, Body::from(text))
+}
+
+fn list_of_uploads(state: &State, files: &std::path::Path) -> Response<Body> {
+    let root = files.parent().unwrap();
+    let uploads = state.uploads.lock().unwrap();
+    let listed: String = uploads
+        .iter()
+        .filter(|(id, _)| root.join(format!(".upload-{id}.json")).exists())
+        .map(|(id, key)| format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId></Upload>"))
+        .collect();
+    Response::new(Body::from(format!(
+        "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{listed}</ListMultipartUploadsResult>"
+    )))
 }
 
 fn halve(files: &std::path::Path, path: &str) {

@@ -8,7 +8,7 @@ use kanbu_backup::{
     id::ExecutionId,
     storage::{
         CredentialWord, Credentials, Environment, Folder, ObjectKey, Pace, Place, Role, Storage,
-        StorageConfig, StorageError,
+        StorageConfig, StorageError, Terms,
     },
 };
 
@@ -39,6 +39,7 @@ pub(crate) fn open(
         name: "remote".parse().unwrap(),
         role: Role::Replica,
         place: place.unwrap(),
+        terms: Terms::default(),
     };
     Storage::open_at(&config, pace).unwrap()
 }

@@ -7,7 +7,9 @@ use chrono::Utc;
 use kanbu_backup::{
     id::ExecutionId,
     pipeline::{self, CHUNK_BYTES, CompressionSpec, FeedSender, Message, Recipe, Seal, Target, Watch},
-    storage::{CredentialWord, Credentials, Folder, ObjectKey, Place, Role, Storage, StorageConfig},
+    storage::{
+        CredentialWord, Credentials, Folder, ObjectKey, Place, Role, Storage, StorageConfig, Terms,
+    },
 };
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +44,7 @@ fn target(url: &str) -> Result<Target> {
         name: "s3".parse()?,
         role: Role::Primary,
         place: Place::parse(url)?.with_credentials(keys)?,
+        terms: Terms::default(),
     };
     let folder = Folder::of_source("bench".parse()?, Utc::now(), ExecutionId::new());
     Ok(Target {

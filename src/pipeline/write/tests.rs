@@ -6,12 +6,13 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
+    fault::Fault,
     id::ExecutionId,
     pipeline::{
         Message, feed,
         stage::{Sink, Stage, StageSummary, Through, size},
     },
-    storage::{Folder, ObjectKey, Place, Role, Storage, StorageConfig},
+    storage::{Folder, ObjectKey, Place, Role, Storage, StorageConfig, Terms},
 };
 
 /// What a stage does instead of its work, once this many bytes are through.
@@ -73,6 +74,7 @@ async fn refused(stages: Stages) -> (Failure, Vec<PathBuf>) {
         place: Place::Local {
             directory: place.path().to_owned(),
         },
+        terms: Terms::default(),
     })
     .unwrap();
     let began = chrono::DateTime::from_timestamp(1_768_732_200, 0).unwrap();
@@ -93,9 +95,10 @@ async fn refused(stages: Stages) -> (Failure, Vec<PathBuf>) {
     });
     let watch = Watch::new(CancellationToken::new(), std::sync::Arc::new(|_| {}));
     let targets = vec![Target { storage, key }];
-    let failure = run(source, stages, Limits::default(), targets, watch)
+    let failure: Failure = run(source, stages, Limits::default(), targets, watch)
         .await
-        .expect_err("a bad stage's work was published");
+        .expect_err("a bad stage's work was published")
+        .into();
     (failure, files(place.path()))
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, fs, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt};
-use kanbu_backup::storage::{Place, Role, Storage, StorageConfig, gdrive::GoogleDrive};
+use kanbu_backup::storage::{Place, Role, Storage, StorageConfig, Terms, gdrive::GoogleDrive};
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart, path::Path,
@@ -21,6 +21,7 @@ pub(crate) fn storage(drive: GoogleDrive) -> (TempDir, Storage) {
         place: Place::Local {
             directory: directory.clone(),
         },
+        terms: Terms::default(),
     });
     let storage = local
         .unwrap()

@@ -2,16 +2,24 @@
 
 use std::{
     fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use kanbu_backup::{
     fault::{Failure, Fault},
-    pipeline::{CompressionSpec, Limits, PartGrowth, Recipe, Sealed, Written, feed, write},
+    pipeline::{
+        CompressionSpec, Limits, Message, PartGrowth, Recipe, Sealed, Tick, Unwritten, Watch,
+        Written, feed, write,
+    },
     storage::{Storage, Trouble},
 };
 use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
 
 use super::{Chance, Last, World, codes, read_all, read_file, recorded, source, unwatched};
 
@@ -154,7 +162,7 @@ async fn a_run_without_a_storage_left_ends_though_its_source_goes_on() {
             world.storage("two").faulty(full(Errno::ROFS)),
         ];
         let (sender, input) = feed();
-        let chunk = kanbu_backup::pipeline::Message::Data(content.clone().into());
+        let chunk = Message::Data(content.clone().into());
         sender.send(chunk).await.unwrap();
         let plain = CompressionSpec::None;
         let written = world
@@ -198,4 +206,95 @@ async fn a_storage_whose_last_answer_is_lost_does_not_count_and_keeps_nothing() 
     let written = run(&world, &storages, &content).await.unwrap();
     assert_eq!(codes(&written.ends), ["storage.unreachable", "ok"]);
     assert_whole(&world, &written, &content).await;
+}
+
+/// A source that goes on for ever: only the run can end.
+fn endless() -> kanbu_backup::pipeline::Feed {
+    let (sender, input) = feed();
+    tokio::spawn(async move {
+        let piece = Bytes::from(vec![7; MIB]);
+        while sender.send(Message::Data(piece.clone())).await.is_ok() {}
+    });
+    input
+}
+
+fn plain(world: &World, limits: Limits) -> Recipe {
+    Recipe {
+        limits,
+        ..Recipe::new(CompressionSpec::None, world.seal(Sealed::None))
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_can_not_reach_enough_storages_any_more_ends_at_once() {
+    let world = World::new();
+    let full = Trouble::PartsFail {
+        from: 0,
+        with: Errno::NOSPC,
+    };
+    let storages = [
+        world.storage("one"),
+        world.storage("two").faulty(full),
+        world.storage("three"),
+    ];
+    let limits = Limits {
+        least: 3,
+        ..Limits::default()
+    };
+    let targets = world.targets(Sealed::None, &storages);
+    let written = write(endless(), plain(&world, limits), targets, unwatched()).await;
+    let Err(Unwritten::Storages { failure, ends }) = written else {
+        panic!("{written:?}")
+    };
+    assert_eq!(failure.code, "pipeline.too_few_storages");
+    assert!(
+        failure.message.contains("two: storage two is full"),
+        "{failure}"
+    );
+    assert!(!failure.message.contains("one: "), "{failure}");
+    assert_eq!(codes(&ends)[1], "storage.full");
+    world.assert_nothing_is_left("a run to too few storages");
+}
+
+#[tokio::test]
+async fn objects_that_too_few_storages_completed_are_removed() {
+    let world = World::new();
+    let storages = [
+        world.storage("one"),
+        world
+            .storage("two")
+            .faulty(Trouble::CompletionFails { with: Errno::IO }),
+    ];
+    let limits = Limits {
+        least: 2,
+        ..Limits::default()
+    };
+    let content = Bytes::from(Chance::new("withdrawn").noise(6 * MIB));
+    let targets = world.targets(Sealed::None, &storages);
+    let input = source(vec![content], Last::End);
+    let written = write(input, plain(&world, limits), targets, unwatched()).await;
+    let failure = Failure::from(written.unwrap_err());
+    assert_eq!(failure.code, "pipeline.too_few_storages");
+    assert_eq!(failure.fault, Fault::Transient);
+    world.assert_nothing_is_left("a quorum that was not met");
+}
+
+#[tokio::test]
+async fn a_storage_that_takes_nothing_lets_three_parts_into_memory_and_no_more() {
+    let world = World::new();
+    let storages = [world.storage("hung").faulty(Trouble::PartsHang { from: 0 })];
+    let limits = Limits {
+        stall_timeout: STALL,
+        ..Limits::default()
+    };
+    let sent = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&sent);
+    let tick = Arc::new(move |tick: Tick| {
+        seen.fetch_max(tick.stored_bytes, Ordering::Relaxed);
+    });
+    let watch = Watch::new(CancellationToken::new(), tick);
+    let targets = world.targets(Sealed::None, &storages);
+    let written = write(endless(), plain(&world, limits), targets, watch).await;
+    assert_eq!(Failure::from(written.unwrap_err()).code, "pipeline.stalled");
+    assert_eq!(sent.load(Ordering::Relaxed), 3 * 5 * MIB as u64);
 }
