@@ -52,9 +52,13 @@ pub struct ArtifactView {
 pub struct CopyView {
     pub storage: StorageName,
     pub state: CopyState,
+    /// Of the data object, as last seen there.
+    pub bytes: Option<u64>,
     pub error: Option<String>,
     pub seen_at: DateTime<Utc>,
     pub checked_at: Option<DateTime<Utc>>,
+    /// Since when it has been missing or damaged.
+    pub bad_since: Option<DateTime<Utc>>,
     /// The last full reading is not older than [`CHECK_HOLDS_DAYS`], by the database's clock.
     pub check_holds: bool,
 }
@@ -114,9 +118,11 @@ pub(super) struct Row {
     pub(super) manifest: String,
     pub(super) storage: Option<String>,
     pub(super) state: Option<String>,
+    pub(super) copy_bytes: Option<i64>,
     pub(super) error: Option<String>,
     pub(super) seen_at: Option<DateTime<Utc>>,
     pub(super) checked_at: Option<DateTime<Utc>>,
+    pub(super) bad_since: Option<DateTime<Utc>>,
     pub(super) check_holds: bool,
 }
 
@@ -149,9 +155,11 @@ impl Row {
         Ok(Some(CopyView {
             storage: word(artifact, "storage", &storage, |w| w.parse().ok())?,
             state: word(artifact, "state", &state, CopyState::from_word)?,
+            bytes: self.copy_bytes.map(i64::cast_unsigned),
             error: self.error.take(),
             seen_at,
             checked_at: self.checked_at.take(),
+            bad_since: self.bad_since.take(),
             check_holds: self.check_holds,
         }))
     }
@@ -214,9 +222,11 @@ mod tests {
         CopyView {
             storage: "local".parse().unwrap(),
             state,
+            bytes: None,
             error: None,
             seen_at: DateTime::UNIX_EPOCH,
             checked_at: None,
+            bad_since: None,
             check_holds,
         }
     }

@@ -207,11 +207,17 @@ impl LocalDirectory {
 
     /// Removes a folder's staging files, then the folder itself if nothing is left in it.
     pub(super) fn remove_folder(&self, folder: &Folder) -> io::Result<()> {
+        self.remove_staging(folder)?;
+        remove_if_empty(&self.root.join(folder.to_string()))
+    }
+
+    /// Removes a folder's staging files.
+    pub(super) fn remove_staging(&self, folder: &Folder) -> io::Result<()> {
         let path = self.root.join(folder.to_string());
         for (name, _) in staging_files(&path)? {
             missing_is_fine(fs::remove_file(path.join(name)))?;
         }
-        remove_if_empty(&path)
+        Ok(())
     }
 
     /// Every execution's directory in an environment, with its staging files; also the empty ones, which a listing of
