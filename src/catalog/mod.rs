@@ -30,5 +30,5 @@ pub use self::{
     },
     object::{EnvelopeFormat, object_name},
     store::{Filter, get, insert, list, newest, pin, resolve, unpin},
-    view::{ArtifactView, CHECK_HOLDS_DAYS, CopyView, proof},
+    view::{ArtifactView, CHECK_HOLDS_DAYS, CopyView, Risk, proof, risk},
 };

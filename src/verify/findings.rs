@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::case::{Case, Finding, Post};
 use crate::{
-    catalog::{ArtifactView, CopyState},
+    catalog::{self, ArtifactView, CopyState, Risk},
     execution::{Effects, Lease, Warning},
     fault::{Failure, Fault},
     job::{Subject, Verify, VerifyLevel},
@@ -190,21 +190,12 @@ struct Alarm {
 
 /// Whether the backup hangs by its last thread, or has lost it.
 fn alarm(case: &Case) -> Option<Alarm> {
-    let on = |is_meant: fn(&Post) -> bool| {
-        let posts = case.posts.iter().filter(|post| is_meant(post));
-        let named = posts.map(|post| post.name.to_string());
-        named.collect::<Vec<_>>()
-    };
-    let good = on(|post| post.state == CopyState::Stored);
-    let bad: Vec<String> = case
-        .posts
-        .iter()
-        .filter(|post| post.state.is_bad())
+    let copies = case.posts.iter().map(|post| (&post.name, post.state));
+    let risk = catalog::risk(copies)?;
+    let bad = case.posts.iter().filter(|post| post.state.is_bad());
+    let bad: Vec<_> = bad
         .map(|post| format!("{} on {}", post.state, post.name))
         .collect();
-    if bad.is_empty() {
-        return None;
-    }
     let artifact = &case.artifact;
     let what = format!(
         "backup {} of {}, made {}",
@@ -213,15 +204,14 @@ fn alarm(case: &Case) -> Option<Alarm> {
         artifact.created_at.format("%Y-%m-%d %H:%M:%SZ")
     );
     let bad = bad.join(", ");
-    match good.as_slice() {
-        [] => Some(Alarm {
+    Some(match risk {
+        Risk::Lost => Alarm {
             code: "backup.lost",
             text: format!("no good copy is left of {what}: {bad}"),
-        }),
-        [last] => Some(Alarm {
+        },
+        Risk::LastCopy { storage } => Alarm {
             code: "copy.last_at_risk",
-            text: format!("only one good copy is left of {what}, on {last}: {bad}"),
-        }),
-        _ => None,
-    }
+            text: format!("only one good copy is left of {what}, on {storage}: {bad}"),
+        },
+    })
 }
