@@ -41,6 +41,10 @@ mod protected;
 mod queue;
 #[path = "it/scrub.rs"]
 mod scrub;
+#[path = "it/scrub_cadence.rs"]
+mod scrub_cadence;
+#[path = "it/scrub_faults.rs"]
+mod scrub_faults;
 #[path = "it/storage.rs"]
 mod storage;
 #[path = "it/use_backup.rs"]

@@ -183,3 +183,20 @@ pub async fn standings(
         })
         .collect()
 }
+
+/// The subjects that have backups.
+pub async fn subjects(db: &ControlDb) -> Result<Vec<Subject>, CatalogError> {
+    let rows = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move {
+            let rows = sqlx::query!(
+                r#"select distinct on (subject) subject, id from kanbu_backup.artifact
+                    where deletion_decided_at is null order by subject, id"#,
+            );
+            Ok::<_, CatalogError>(rows.fetch_all(conn).await?)
+        })
+    })
+    .await?;
+    rows.into_iter()
+        .map(|row| word(row.id, "subject", &row.subject, |w| w.parse().ok()))
+        .collect()
+}

@@ -18,7 +18,7 @@ mod view;
 
 pub use self::{
     artifact::{ArtifactKind, Compression, Content, NewArtifact, Proof},
-    copies::{Standing, announce_copies, note_checks, standings},
+    copies::{Standing, announce_copies, note_checks, standings, subjects},
     copy::{CopyCheck, CopyState, NewCopy},
     deletion::{
         PendingDeletion, decide_deletion, deletion_done, pending_deletions, perform_deletion,

@@ -6,6 +6,7 @@
 //! From the top: `perform` (one backup after the other), `plan` (which of them), `case` (what is known of one), `look`,
 //! `mend`, `findings` (what becomes of it all).
 
+mod cadence;
 mod case;
 mod error;
 mod findings;
@@ -16,7 +17,11 @@ mod plan;
 
 use std::time::Duration;
 
-pub use self::{error::VerifyError, perform::perform};
+pub use self::{
+    cadence::{Cadence, Scrub},
+    error::VerifyError,
+    perform::perform,
+};
 
 use crate::{control::ControlDb, crypto::Keyring, storage::Storage};
 
