@@ -262,9 +262,17 @@ impl Storage {
         &self.0.backend
     }
 
-    pub(super) async fn discard(&self, key: &ObjectKey) -> Result<(), StorageError> {
-        let name = key.to_string();
-        self.at(key, move |d| d.discard(&name)).await
+    /// Removes what an upload to a directory left that failed at its very end.
+    pub(super) async fn discard_upload(&self, key: &ObjectKey) -> Result<(), StorageError> {
+        let (name, keeps_object) = (key.to_string(), self.uploads_replace());
+        self.at(key, move |d| {
+            if keeps_object {
+                d.discard_staging(&name)
+            } else {
+                d.discard(&name)
+            }
+        })
+        .await
     }
 
     pub(super) async fn remove_empty_folder_of(&self, key: &ObjectKey) -> Result<(), StorageError> {

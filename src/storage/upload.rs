@@ -80,7 +80,7 @@ impl Upload {
                 Backend::Directory(_) => {
                     // A failed flush leaves the staging file, or even the object, of which nobody knows whether it is
                     // durable.
-                    self.storage.discard(&self.key).await?;
+                    self.storage.discard_upload(&self.key).await?;
                     Err(error)
                 }
                 Backend::Bucket(_) => self.settle(error).await,

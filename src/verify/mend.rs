@@ -4,33 +4,26 @@
 //! manifest's hash, in one step where the store can (docs/decisions/0008). The manifest comes last. The database that was
 //! backed up is never asked.
 
-use std::{sync::Arc, time::Duration};
-
 use bytes::Bytes;
-use tokio::time::timeout;
 
 use super::{
     Deps, VerifyError,
+    carry::Carrier,
     case::{Case, Data, Finding, Post},
     look::Copy,
 };
 use crate::{
     catalog::{self, CopyCheck, CopyState},
-    crypto::Keyring,
-    execution::{Lease, Leg, unless_stalled},
+    execution::Lease,
     fault::Failure,
-    pipeline::{
-        self, CompressionSpec, Expected, Feed, Input, Limits, Message, PartGrowth, Recipe, Seal,
-        Target, TargetEnd, Watch,
-    },
-    storage::{PartLimits, Storage, StorageName},
+    storage::{Storage, StorageName},
 };
 
 /// What a repair works with.
 pub(super) struct Mender<'a> {
     pub deps: &'a Deps,
-    pub lease: &'a Arc<Lease>,
-    pub leg: &'a Leg,
+    pub lease: &'a Lease,
+    pub carrier: Carrier<'a>,
 }
 
 impl Mender<'_> {
@@ -93,8 +86,10 @@ impl Mender<'_> {
         index: usize,
         storage: &Storage,
     ) -> Result<(), Failure> {
-        let read = self.read_through(case, storage).await;
-        self.lease.stopped()?;
+        let read = match self.carrier.read_through(case, storage).await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.carrier.blamed(failure)?),
+        };
         let Some(post) = case.posts.get_mut(index) else {
             return Ok(());
         };
@@ -115,14 +110,13 @@ impl Mender<'_> {
             let Err(failure) = self.transfer(case, &from, lacking).await else {
                 return Ok(());
             };
-            self.lease.stopped()?;
+            let failure = self.carrier.blamed(failure)?;
             // Who was to blame? Reading the source again tells.
-            let read = self.read_through(case, &from).await;
-            self.lease.stopped()?;
-            let Err(reason) = read else {
+            let Err(reason) = self.carrier.read_through(case, &from).await else {
                 give_up(case, lacking, &failure);
                 return Ok(());
             };
+            let reason = self.carrier.blamed(reason)?;
             self.condemn(case, source, reason).await?;
         }
         give_up(case, lacking, &VerifyError::NoGoodCopy.into());
@@ -158,100 +152,38 @@ impl Mender<'_> {
     ) -> Result<(), Failure> {
         let mut ready = Vec::new();
         for &index in lacking {
-            let Some(to) = case.posts.get(index).and_then(|post| post.storage.clone()) else {
+            let untried = case.posts.get(index).filter(|post| post.unmended.is_none());
+            let Some(to) = untried.and_then(|post| post.storage.clone()) else {
                 continue;
             };
-            match self.prepare(case, from, &to).await {
+            if !to.capabilities().replaces_whole {
+                // The bad object has to go before the stream comes, and goes for nothing less than a good one.
+                self.carrier.read_through(case, from).await?;
+            }
+            match self.carrier.prepare(case, &to).await {
                 Ok(()) => ready.push((index, to)),
-                Err(failure) => {
-                    self.lease.stopped()?;
-                    give_up(case, &[index], &failure);
-                }
+                Err(failure) => give_up(case, &[index], &self.carrier.blamed(failure)?),
             }
         }
         if ready.is_empty() {
             return Ok(());
         }
         let storages: Vec<_> = ready.iter().map(|(_, storage)| storage).collect();
-        let ends = self.stream(case, from, &storages).await?;
+        let ends = self.carrier.stream(case, from, &storages).await?;
         for ((index, storage), end) in ready.iter().zip(ends) {
             match end.result {
                 // What comes back counts, not what was sent.
                 Ok(()) => {
                     self.read_back(case, *index, storage).await?;
-                    if case
-                        .posts
-                        .get(*index)
-                        .is_some_and(|post| post.data != Data::Right)
-                    {
-                        give_up(
-                            case,
-                            &[*index],
-                            &VerifyError::NotTaken(storage.name().clone()).into(),
-                        );
+                    if case.posts.get(*index).map(|post| post.data) != Some(Data::Right) {
+                        let not_taken = VerifyError::NotTaken(storage.name().clone());
+                        give_up(case, &[*index], &not_taken.into());
                     }
                 }
                 Err(failure) => give_up(case, &[*index], &failure),
             }
         }
         Ok(())
-    }
-
-    async fn stream(
-        &self,
-        case: &Case,
-        from: &Storage,
-        to: &[&Storage],
-    ) -> Result<Vec<TargetEnd>, Failure> {
-        let patience = self.deps.stall_timeout;
-        let bytes = case.manifest.envelope.bytes;
-        let keyless = Keyring::new(None, Vec::new());
-        let opening = pipeline::open(object(from, case), opaque(case), keyless, self.leg.watch());
-        let feed = timeout(patience, opening).await;
-        let feed = feed.map_err(|_| stalled(from, patience))??;
-        let stores = to.iter().map(|storage| storage.capabilities().parts);
-        let stores = stores.fold(PartLimits::default(), PartLimits::and);
-        let recipe = Recipe {
-            compression: CompressionSpec::None,
-            seal: Seal::Off,
-            limits: Limits {
-                stall_timeout: patience,
-                part_growth: PartGrowth::for_stores(stores, Some(bytes)),
-                ..Limits::default()
-            },
-        };
-        let targets = to.iter().map(|storage| Target {
-            storage: storage.replacing(),
-            key: case.manifest.data_key(),
-        });
-        let watch = self.silent_watch();
-        let feed = impatient(feed, from.clone(), patience);
-        let written = pipeline::write(feed, recipe, targets.collect(), watch).await?;
-        Ok(written.ends)
-    }
-
-    /// Stops with the lease and asks it before anything appears. The reader tells the progress.
-    fn silent_watch(&self) -> Watch {
-        let gatekeeper = Arc::clone(self.lease);
-        let gate = move || -> futures::future::BoxFuture<'static, _> {
-            Box::pin(async move { gatekeeper.check().await })
-        };
-        Watch::new(self.lease.cancelled().clone(), Arc::new(|_| {})).with_gate(Box::new(gate))
-    }
-
-    /// Takes away what would be in the stream's way: uploads of a repair that died, and, where the store can't replace an
-    /// object in one step, the bad object itself, once the source has been read to its end.
-    async fn prepare(&self, case: &Case, from: &Storage, to: &Storage) -> Result<(), Failure> {
-        let folder = &case.artifact.folder;
-        let key = case.manifest.data_key();
-        self.within(to, async { Ok(to.clear_unfinished(folder).await?) })
-            .await?;
-        if to.capabilities().replaces_whole || !to.exists(&key).await? {
-            return Ok(());
-        }
-        self.read_through(case, from).await?;
-        self.lease.check().await?;
-        self.within(to, async { Ok(to.delete(&key).await?) }).await
     }
 
     /// Puts the manifest where it is missing or another, and says in the row that the copy is good.
@@ -263,9 +195,11 @@ impl Mender<'_> {
             return Ok(());
         }
         self.lease.check().await?;
-        let put = self.within(&storage, self.put_manifest(case, &storage));
-        let put = put.await;
-        self.lease.stopped()?;
+        let put = self.put_manifest(case, &storage);
+        let put = match self.carrier.within(&storage, put).await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.carrier.blamed(failure)?),
+        };
         let bytes = case.manifest.envelope.bytes;
         let Some(post) = case.posts.get_mut(index) else {
             return Ok(());
@@ -315,44 +249,28 @@ impl Mender<'_> {
 
     /// Somebody decided to delete the backup while it was being mended, and may have been here before the manifest was.
     async fn clear_if_unwanted(&self, case: &Case) -> Result<(), Failure> {
-        let mended = case.posts.iter().filter(|post| post.mended.is_some());
-        let storages: Vec<_> = mended.filter_map(|post| post.storage.as_ref()).collect();
-        if storages.is_empty()
-            || catalog::get(&self.deps.catalog, case.artifact.id)
-                .await?
-                .is_some()
+        let tried = |post: &&Post| post.mended.is_some() || post.unmended.is_some();
+        let posts = case.posts.iter().filter(tried);
+        let storages: Vec<_> = posts.filter_map(|post| post.storage.as_ref()).collect();
+        if storages.is_empty() {
+            return Ok(());
+        }
+        if catalog::get(&self.deps.catalog, case.artifact.id)
+            .await?
+            .is_some()
         {
             return Ok(());
         }
         for storage in storages {
             let cleared = async { Ok(storage.delete_folder(&case.artifact.folder).await?) };
-            self.within(storage, cleared).await?;
+            if let Err(failure) = self.carrier.within(storage, cleared).await {
+                tracing::warn!(
+                    storage.name = %storage.name(), folder = %case.artifact.folder, %failure,
+                    "what was mended of a deleted backup could not be removed"
+                );
+            }
         }
         Ok(())
-    }
-
-    /// Every byte of the data object is what the manifest says, whatever is in it.
-    async fn read_through(&self, case: &Case, storage: &Storage) -> Result<(), Failure> {
-        let patience = self.deps.stall_timeout;
-        let (input, expected) = (object(storage, case), opaque(case));
-        let keyless = Keyring::new(None, Vec::new());
-        let reading = unless_stalled(self.leg.watch(), patience, |watch| {
-            pipeline::check(&input, &expected, &keyless, watch)
-        });
-        match reading.await {
-            Some(read) => read.map(drop),
-            None => Err(stalled(storage, patience)),
-        }
-    }
-
-    async fn within<T>(
-        &self,
-        storage: &Storage,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let patience = self.deps.stall_timeout;
-        let done = timeout(patience, work).await;
-        done.unwrap_or_else(|_| Err(stalled(storage, patience)))
     }
 }
 
@@ -373,42 +291,4 @@ fn give_up(case: &mut Case, lacking: &[usize], failure: &Failure) {
             post.unmended.get_or_insert_with(|| failure.clone());
         }
     }
-}
-
-fn object(storage: &Storage, case: &Case) -> Input {
-    Input::Object {
-        storage: storage.clone(),
-        key: case.manifest.data_key(),
-        sidecar: None,
-    }
-}
-
-fn opaque(case: &Case) -> Expected {
-    Expected::opaque(case.manifest.envelope.bytes, case.manifest.stored_sha256)
-}
-
-fn stalled(storage: &Storage, patience: Duration) -> Failure {
-    let stalled = VerifyError::Stalled {
-        storage: storage.name().clone(),
-        seconds: patience.as_secs(),
-    };
-    stalled.into()
-}
-
-/// A source that gives nothing for so long has failed, instead of being waited for.
-fn impatient(mut feed: Feed, from: Storage, patience: Duration) -> Feed {
-    let (sender, guarded) = pipeline::feed();
-    tokio::spawn(async move {
-        loop {
-            let message = match timeout(patience, feed.next()).await {
-                Ok(message) => message,
-                Err(_) => Message::Fail(stalled(&from, patience)),
-            };
-            let is_last = !matches!(message, Message::Data(_));
-            if sender.send(message).await.is_err() || is_last {
-                return;
-            }
-        }
-    });
-    guarded
 }

@@ -4,9 +4,10 @@
 //! copies' rows as it is found: it stays true however the execution ends.
 //!
 //! From the top: `perform` (one backup after the other), `plan` (which of them), `case` (what is known of one), `look`,
-//! `mend`, `findings` (what becomes of it all).
+//! `mend`, `carry` (the way of the bytes), `findings` (what becomes of it all), `cadence` (the rounds that come by themselves).
 
 mod cadence;
+mod carry;
 mod case;
 mod error;
 mod findings;

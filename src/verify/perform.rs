@@ -9,6 +9,7 @@ use futures::future::join_all;
 
 use super::{
     Deps, VerifyError,
+    carry::Carrier,
     case::{Case, Finding},
     findings::Findings,
     look::{Copy, Looker},
@@ -94,7 +95,11 @@ impl Round<'_> {
             let mender = Mender {
                 deps: self.deps,
                 lease: self.lease,
-                leg: &self.leg,
+                carrier: Carrier {
+                    lease: self.lease,
+                    leg: &self.leg,
+                    patience: self.deps.stall_timeout,
+                },
             };
             mender.mend(&mut case).await?;
         }

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::{
-    s3_server::{BUCKET, S3Server},
+    s3_server::S3Server,
     things::{PACE, began, environment},
 };
 
@@ -85,7 +85,7 @@ impl World {
     fn files(&self, storage: &str) -> [PathBuf; 2] {
         let root = match storage {
             "local" => self.place.path().to_owned(),
-            _ => self.server.directory().join(BUCKET),
+            _ => self.server.files(),
         };
         let keys = [self.manifest.data_key(), self.manifest.manifest_key()];
         keys.map(|key| root.join(key.to_string()))
