@@ -62,8 +62,8 @@ impl World {
                 upload.put_part(Bytes::copy_from_slice(part)).await.unwrap();
             }
             upload.complete().await.unwrap();
-            let put = storage.put_new(&manifest.manifest_key(), text.clone().into());
-            put.await.unwrap();
+            let key = manifest.manifest_key();
+            storage.put_new(&key, text.clone().into()).await.unwrap();
         }
         enter(&db, &manifest, &text, &storages).await;
         Self {
