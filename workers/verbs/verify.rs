@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kanbu_backup::{
-    catalog::{self, Filter},
+    catalog::{self, ArtifactKind, ArtifactView, CatalogError, Filter},
     control::ControlDb,
     fault::Failure,
     job::{self, Job, Subject, VerifyLevel},
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{follow, list, time};
 use crate::{
-    cli::{Follow, Verify},
+    cli::{Follow, Verify, What},
     exit::Exit,
     output::Output,
     session::Session,
@@ -70,7 +70,7 @@ async fn requests(args: &Verify, db: &ControlDb) -> Result<Vec<job::Verify>, Fai
         ..job::Verify::of(subject)
     };
     if let Some(text) = &args.id {
-        let artifact = list::meant(text, args.kind, db).await?;
+        let artifact = meant(text, args.kind, db).await?;
         return Ok(vec![job::Verify {
             artifact: Some(artifact.id),
             ..of(artifact.subject)
@@ -87,6 +87,23 @@ async fn requests(args: &Verify, db: &ControlDb) -> Result<Vec<job::Verify>, Fai
         .map(|artifact| artifact.subject)
         .collect();
     Ok(subjects.into_iter().map(of).collect())
+}
+
+/// The newest backup is also looked at when no good copy of it is left: that is when somebody wants to know.
+async fn meant(text: &str, kind: Option<What>, db: &ControlDb) -> Result<ArtifactView, Failure> {
+    let kind = match (text, kind) {
+        ("latest-source", _) | ("latest", Some(What::Source)) => ArtifactKind::Source,
+        ("latest" | "latest-database", _) => ArtifactKind::Database,
+        _ => return list::meant(text, kind, db).await,
+    };
+    let newest = Filter {
+        kind: Some(kind),
+        limit: Some(1),
+        include_lost: true,
+        ..Filter::default()
+    };
+    let artifact = catalog::list(db, &newest).await?.pop();
+    artifact.ok_or_else(|| CatalogError::NotFound(text.to_owned()).into())
 }
 
 fn ended(execution: &ExecutionView, out: Output) -> Exit {
