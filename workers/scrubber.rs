@@ -12,7 +12,7 @@ use kanbu_backup::{
 };
 use tokio::{task::JoinHandle, time::Duration};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// No period is shorter than a day, so that a scrub is late by an hour at most.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
@@ -51,17 +51,13 @@ async fn ask(db: &ControlDb, cadence: Cadence) -> Result<(), Failure> {
             request_key: Some(scrub.request_key),
             ..NewJob::new(Job::Verify(scrub.request), Origin::Cron).unless_open()
         };
-        match queue::submit(db, &new).await {
-            Ok(Enqueued::New(job)) => {
-                info!(%subject, job.id = %job, "every copy is to be read again")
-            }
-            Ok(Enqueued::AlreadyOpen(job)) => {
-                debug!(%subject, job.id = %job, "the scrub was asked for")
-            }
-            // By a worker with another sample.
-            Err(QueueError::RequestKeyReused(_)) => debug!(%subject, "the scrub was asked for"),
+        let job = match queue::submit(db, &new).await {
+            Ok(Enqueued::New(job)) => job,
+            // The second: by a worker with another sample.
+            Ok(Enqueued::AlreadyOpen(_)) | Err(QueueError::RequestKeyReused(_)) => continue,
             Err(error) => return Err(error.into()),
-        }
+        };
+        info!(%subject, job.id = %job, "every copy is to be read again");
     }
     Ok(())
 }

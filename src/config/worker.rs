@@ -70,24 +70,29 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
         sweep_after: Duration::from_secs(sweep_after?),
         history: Duration::from_hours(24 * history?),
         scrub: match scrub_every? {
-            Some(every) => Some(ScrubSettings {
+            Recurrence::Every(every) => Some(ScrubSettings {
                 every,
                 sample: scrub_percent?.try_into().ok()?,
             }),
-            None => None,
+            Recurrence::Never => None,
         },
     })
 }
 
-/// `Some(None)`: never.
-fn days_or_off(text: &str) -> Option<Option<Duration>> {
+/// How often something comes by itself.
+enum Recurrence {
+    Never,
+    Every(Duration),
+}
+
+fn days_or_off(text: &str) -> Option<Recurrence> {
     if text == "off" {
-        return Some(None);
+        return Some(Recurrence::Never);
     }
     let days: u64 = text.parse().ok()?;
     (1..=365)
         .contains(&days)
-        .then_some(Some(Duration::from_hours(24 * days)))
+        .then_some(Recurrence::Every(Duration::from_hours(24 * days)))
 }
 
 fn kind(text: &str) -> Option<Kind> {

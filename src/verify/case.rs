@@ -129,7 +129,7 @@ impl Post {
         Some(Self {
             name: copy.storage.clone(),
             storage: storage.cloned(),
-            is_chosen: chosen.storages.contains(&copy.storage),
+            is_chosen: chosen.storages().any(|name| *name == copy.storage),
             state: copy.state,
             known_error: copy.error.clone(),
             finding: Finding::Nothing,

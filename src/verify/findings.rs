@@ -50,11 +50,9 @@ impl Findings {
     pub(super) fn settle(&mut self, case: &Case) {
         for post in &case.posts {
             self.count(&case.artifact, post);
-            let (code, text, degrades) = match told(&case.artifact, post) {
-                Some(told) => told,
-                None => continue,
-            };
-            self.warn(code, text, degrades);
+            if let Some((code, text, degrades)) = told(&case.artifact, post) {
+                self.warn(code, text, degrades);
+            }
         }
         if let Some(alarm) = alarm(case) {
             tracing::error!(

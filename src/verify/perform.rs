@@ -60,7 +60,7 @@ pub async fn perform(
 /// The bytes that there are to read. What has to be read to mend shows only then.
 fn total(chosen: &[Chosen], request: &Verify, configured: &[StorageName]) -> Option<Total> {
     let bytes = |chosen: &Chosen| {
-        let here = chosen.storages.iter().filter(|s| configured.contains(s));
+        let here = chosen.storages().filter(|s| configured.contains(s));
         chosen.stored_bytes * here.count() as u64
     };
     let bytes = chosen.iter().map(bytes).sum();
@@ -87,7 +87,7 @@ impl Round<'_> {
             // Deleted since the plan was made.
             return Ok(());
         };
-        let Some(mut case) = self.open(artifact, chosen)? else {
+        let Some(mut case) = self.open(artifact, chosen) else {
             return Ok(());
         };
         self.look(&mut case).await?;
@@ -107,19 +107,17 @@ impl Round<'_> {
         Ok(())
     }
 
-    fn open(&mut self, artifact: ArtifactView, chosen: &Chosen) -> Result<Option<Case>, Failure> {
+    fn open(&mut self, artifact: ArtifactView, chosen: &Chosen) -> Option<Case> {
         let manifest = match artifact.manifest() {
             Ok(manifest) => manifest,
             // What the catalog holds is damaged. The copies may be as good as ever.
             Err(error) => {
                 self.findings.unreadable(&artifact, error.into());
-                return Ok(None);
+                return None;
             }
         };
         let (storages, repair) = (&self.deps.storages, self.request.repair);
-        Ok(Some(Case::new(
-            artifact, manifest, chosen, storages, repair,
-        )))
+        Some(Case::new(artifact, manifest, chosen, storages, repair))
     }
 
     async fn look(&self, case: &mut Case) -> Result<(), Failure> {

@@ -12,11 +12,24 @@ use crate::{
 pub(super) struct Chosen {
     pub artifact: ArtifactId,
     pub stored_bytes: u64,
-    pub storages: Vec<StorageName>,
-    /// It is due for its own sake, not only for that of a copy that is known to be bad.
-    is_due: bool,
+    /// Copies that are as good as anybody knows, and whose turn it is.
+    due: Vec<StorageName>,
+    /// Copies that nobody could restore from.
+    ailing: Vec<StorageName>,
+    /// A storage that should have a copy has none.
+    must_be_made: bool,
     /// Since the copy that waited longest was looked at; infinite if it never was.
     age_seconds: f64,
+}
+
+impl Chosen {
+    pub(super) fn storages(&self) -> impl Iterator<Item = &StorageName> {
+        self.due.iter().chain(&self.ailing)
+    }
+
+    fn is_in_need(&self) -> bool {
+        self.must_be_made || !self.ailing.is_empty()
+    }
 }
 
 /// The copies that are due, the longest unread first, and before them all that is known to be bad. `standings` come backup
@@ -26,37 +39,42 @@ pub(super) fn choose(
     request: &Verify,
     required: &[StorageName],
 ) -> Vec<Chosen> {
-    let groups = standings.chunk_by(|one, other| one.artifact == other.artifact);
-    let mut chosen: Vec<_> = groups
+    let groups = || standings.chunk_by(|one, other| one.artifact == other.artifact);
+    let mut chosen: Vec<_> = groups()
         .filter_map(|copies| chosen(copies, request, required))
         .collect();
     chosen.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
     if let Some(percent) = request.sample {
-        let mut left = percent.of(backups_with_copies(standings));
-        chosen.retain_mut(|backup| backup.kept_in_sample(&mut left, standings, request));
+        let stored = |copy: &Standing| copy.state == CopyState::Stored;
+        let all = groups().filter(|copies| copies.iter().any(stored));
+        keep_sample(&mut chosen, percent.of(all.count()));
     }
-    chosen.sort_by_key(|backup| backup.is_due);
+    chosen.retain(|backup| backup.is_in_need() || !backup.due.is_empty());
+    chosen.sort_by_key(|backup| !backup.is_in_need());
     chosen
+}
+
+/// Only the first `size` that are due stay so. What is known to be bad stays whatever its place.
+fn keep_sample(chosen: &mut [Chosen], size: usize) {
+    let due = chosen.iter_mut().filter(|backup| !backup.due.is_empty());
+    for backup in due.skip(size) {
+        backup.due.clear();
+    }
 }
 
 fn chosen(copies: &[Standing], request: &Verify, required: &[StorageName]) -> Option<Chosen> {
     let first = copies.first()?;
     let due: Vec<_> = copies.iter().filter(|copy| is_due(copy, request)).collect();
     let is_absent = |name: &StorageName| !copies.iter().any(|copy| copy.storage == *name);
-    let must_be_made = request.repair && required.iter().any(is_absent);
-    let storages = copies
-        .iter()
-        .filter(|copy| is_ailing(copy) || is_due(copy, request));
-    let storages: Vec<_> = storages.map(|copy| copy.storage.clone()).collect();
-    (!storages.is_empty() || must_be_made).then(|| Chosen {
+    let age = |copy: &&Standing| copy.age_seconds.unwrap_or(f64::INFINITY);
+    let ailing = copies.iter().filter(|copy| is_ailing(copy));
+    Some(Chosen {
         artifact: first.artifact,
         stored_bytes: first.stored_bytes,
-        storages,
-        is_due: !copies.iter().any(is_ailing) && !must_be_made,
-        age_seconds: due
-            .iter()
-            .map(|copy| copy.age_seconds.unwrap_or(f64::INFINITY))
-            .fold(0.0, f64::max),
+        age_seconds: due.iter().map(age).fold(0.0, f64::max),
+        due: due.iter().map(|copy| copy.storage.clone()).collect(),
+        ailing: ailing.map(|copy| copy.storage.clone()).collect(),
+        must_be_made: request.repair && required.iter().any(is_absent),
     })
 }
 
@@ -71,35 +89,6 @@ fn is_due(copy: &Standing, request: &Verify) -> bool {
         (None, _) | (_, None) => true,
     };
     copy.state == CopyState::Stored && old_enough
-}
-
-fn backups_with_copies(standings: &[Standing]) -> usize {
-    standings
-        .chunk_by(|one, other| one.artifact == other.artifact)
-        .filter(|copies| copies.iter().any(|copy| copy.state == CopyState::Stored))
-        .count()
-}
-
-impl Chosen {
-    /// Takes one of the places that are left. Without one only the copies stay that are known to be bad.
-    fn kept_in_sample(
-        &mut self,
-        left: &mut usize,
-        standings: &[Standing],
-        request: &Verify,
-    ) -> bool {
-        let own = |copy: &&Standing| copy.artifact == self.artifact;
-        let copies = standings.iter().filter(own);
-        if copies.clone().any(|copy| is_due(copy, request)) {
-            if let Some(fewer) = left.checked_sub(1) {
-                *left = fewer;
-                return true;
-            }
-        }
-        let ailing = copies.filter(|copy| is_ailing(copy));
-        self.storages = ailing.map(|copy| copy.storage.clone()).collect();
-        !self.is_due
-    }
 }
 
 #[cfg(test)]
@@ -132,7 +121,7 @@ mod tests {
         choose(standings, request, &required)
             .into_iter()
             .map(|chosen| {
-                let names: Vec<_> = chosen.storages.iter().map(ToString::to_string).collect();
+                let names: Vec<_> = chosen.storages().map(ToString::to_string).collect();
                 (chosen.artifact, names.join("+"))
             })
             .collect()
