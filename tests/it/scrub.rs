@@ -4,6 +4,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use kanbu_backup::{
     catalog::{ArtifactView, CopyState, CopyView, Proof},
+    clock::{Clock, SystemClock},
     execution::{Effects, Lease, Outcome},
     fault::Failure,
     job::{Percent, Verify, VerifyLevel},
@@ -325,7 +326,7 @@ async fn a_sampled_scrub_reads_the_longest_unread_backups_first() {
             let view = world.view(artifact.id).await;
             let today = |copy: &CopyView| {
                 copy.checked_at
-                    .is_some_and(|at| chrono::Utc::now() - at < chrono::TimeDelta::hours(1))
+                    .is_some_and(|at| SystemClock.now() - at < chrono::TimeDelta::hours(1))
             };
             read.push(view.copies.iter().all(today));
         }

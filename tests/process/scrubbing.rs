@@ -98,11 +98,15 @@ async fn a_lost_backup_stays_listed_and_the_doctor_names_it() {
 
     flip(&here);
     flip(&world.object_in("replica", "database"));
-    let lost = world
+    let verified = world
         .run(&["verify", &id, "--repair", "--json"])
         .await
         .with(6);
-    assert!(lost.stdout.contains("backup.lost"), "{}", lost.stdout);
+    assert!(
+        verified.stdout.contains("backup.lost"),
+        "{}",
+        verified.stdout
+    );
     let list = world.run(&["list"]).await.with(0);
     assert!(
         list.stdout.contains("LOST") && list.stdout.contains(&id),
