@@ -39,13 +39,18 @@ create table kanbu_backup.artifact_copy (
     artifact_id uuid not null references kanbu_backup.artifact (id),
     storage     text not null check (storage <> ''),
     state       text not null check (state in ('pending', 'stored', 'missing', 'damaged', 'deleting', 'deleted')),
+    -- Of the data object, as last seen there.
+    bytes       bigint check (bytes >= 0),
     -- Why it isn't stored, or couldn't be deleted.
     error       text,
     -- When somebody last looked, and when every byte was last read and found right.
     seen_at     timestamptz not null default clock_timestamp(),
     checked_at  timestamptz,
+    -- Since when it has been missing or damaged.
+    bad_since   timestamptz,
     primary key (artifact_id, storage),
-    check (state <> 'stored' or error is null)
+    check (state <> 'stored' or (error is null and bad_since is null)),
+    check (state not in ('missing', 'damaged') or bad_since is not null)
 );
 
 create index artifact_copy_deleting on kanbu_backup.artifact_copy (artifact_id, storage)

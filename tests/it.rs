@@ -39,6 +39,12 @@ mod private_server;
 mod protected;
 #[path = "it/queue.rs"]
 mod queue;
+#[path = "it/scrub.rs"]
+mod scrub;
+#[path = "it/scrub_cadence.rs"]
+mod scrub_cadence;
+#[path = "it/scrub_faults.rs"]
+mod scrub_faults;
 #[path = "it/storage.rs"]
 mod storage;
 #[path = "it/use_backup.rs"]

@@ -27,6 +27,8 @@ mod refusals;
 mod roles;
 #[path = "process/running.rs"]
 mod running;
+#[path = "process/scrubbing.rs"]
+mod scrubbing;
 #[path = "process/stopping.rs"]
 mod stopping;
 #[path = "process/storages.rs"]

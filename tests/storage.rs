@@ -25,6 +25,8 @@ mod s3;
 mod s3_faults;
 #[path = "storage/s3_server.rs"]
 mod s3_server;
+#[path = "storage/scrub.rs"]
+mod scrub;
 #[path = "storage/servers.rs"]
 mod servers;
 #[path = "storage/set.rs"]

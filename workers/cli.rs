@@ -7,12 +7,16 @@
 )]
 
 mod queue;
+mod verify;
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use self::queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume};
+pub use self::{
+    queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
+    verify::Verify,
+};
 
 /// Backups of Kanbu and of any PostgreSQL that cannot lie about themselves.
 #[derive(Debug, Parser)]
@@ -69,7 +73,7 @@ pub enum Command {
     List(List),
     /// Show one backup: manifest, copies, checks
     Show { id: String },
-    /// Read backups again: every byte of every copy
+    /// Read backups again: every byte of every copy; and mend what is bad
     Verify(Verify),
     /// Restore a backup into a new database or an empty directory
     Restore(Restore),
@@ -181,24 +185,6 @@ pub struct List {
     /// Read the manifests of this directory instead of asking the service
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub struct Verify {
-    /// A backup: id, its short form, or `latest`
-    #[arg(required_unless_present = "all")]
-    pub id: Option<String>,
-    /// Every backup
-    #[arg(long, conflicts_with = "id")]
-    pub all: bool,
-    /// Look only whether the objects exist and have their size
-    #[arg(long)]
-    pub quick: bool,
-    /// Which `latest`
-    #[arg(long, value_enum)]
-    pub kind: Option<What>,
-    #[command(flatten)]
-    pub follow: Follow,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ pub mod exit;
 pub mod output;
 pub mod restore;
 pub mod roles;
+pub mod scrubber;
 pub mod session;
 pub mod signals;
 pub mod sweeper;

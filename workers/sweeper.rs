@@ -38,9 +38,9 @@ async fn sweep_all(deps: &Deps, safe_age: Duration) {
     }
 }
 
-/// An execution that is open may still publish: its folder stays, however old.
+/// Where somebody may still publish the folder stays, however old.
 async fn sweep_one(storage: &Storage, deps: &Deps, safe_age: Duration) -> Result<(), Failure> {
-    let live: BTreeSet<_> = execution::store::open(&deps.history)
+    let live: BTreeSet<_> = execution::store::publishing(&deps.history)
         .await?
         .into_iter()
         .collect();

@@ -5,6 +5,7 @@
 
 pub mod adopt;
 mod artifact;
+mod copies;
 mod copy;
 mod deletion;
 mod error;
@@ -17,6 +18,7 @@ mod view;
 
 pub use self::{
     artifact::{ArtifactKind, Compression, Content, NewArtifact, Proof},
+    copies::{Standing, announce_copies, note_checks, standings, subjects},
     copy::{CopyCheck, CopyState, NewCopy},
     deletion::{
         PendingDeletion, decide_deletion, deletion_done, pending_deletions, perform_deletion,
@@ -27,6 +29,6 @@ pub use self::{
         ManifestWarning, check_seal,
     },
     object::{EnvelopeFormat, object_name},
-    store::{Filter, get, insert, list, newest, pin, record_checks, resolve, unpin},
-    view::{ArtifactView, CHECK_HOLDS_DAYS, CopyView, proof},
+    store::{Filter, get, insert, list, newest, pin, resolve, unpin},
+    view::{ArtifactView, CHECK_HOLDS_DAYS, CopyView, Risk, proof, risk},
 };

@@ -3,12 +3,10 @@
 //! What runs inside the queue's publish transaction takes its connection; the rest takes the database. A backup whose
 //! deletion was decided is in none of the answers.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 
 use super::{
-    ArtifactKind, ArtifactView, CatalogError, CopyCheck, NewArtifact, NewCopy,
+    ArtifactKind, ArtifactView, CatalogError, NewArtifact, NewCopy, copies,
     view::{CHECK_HOLDS_DAYS, Row, gather},
 };
 use crate::{
@@ -40,7 +38,7 @@ pub async fn insert(
     copies: &[NewCopy],
 ) -> Result<(), CatalogError> {
     insert_artifact(conn, artifact).await?;
-    insert_copies(conn, artifact.id, copies).await
+    copies::insert(conn, artifact, copies).await
 }
 
 async fn insert_artifact(conn: &mut Connection<'_>, new: &NewArtifact) -> Result<(), CatalogError> {
@@ -72,75 +70,6 @@ async fn insert_artifact(conn: &mut Connection<'_>, new: &NewArtifact) -> Result
     .execute(conn)
     .await?;
     Ok(())
-}
-
-async fn insert_copies(
-    conn: &mut Connection<'_>,
-    artifact: ArtifactId,
-    copies: &[NewCopy],
-) -> Result<(), CatalogError> {
-    let storages: Vec<String> = copies.iter().map(|c| c.storage.to_string()).collect();
-    let states: Vec<String> = copies.iter().map(|c| c.state.to_string()).collect();
-    let errors: Vec<Option<String>> = copies.iter().map(|c| c.error.clone()).collect();
-    let checked: Vec<Option<DateTime<Utc>>> = copies.iter().map(|c| c.checked_at).collect();
-    sqlx::query!(
-        "insert into kanbu_backup.artifact_copy (artifact_id, storage, state, error, checked_at)
-         select $1, c.storage, c.state, c.error, c.checked_at
-           from unnest($2::text[], $3::text[], $4::text[], $5::timestamptz[]) as c (storage, state, error, checked_at)
-         on conflict (artifact_id, storage) do nothing",
-        artifact.as_uuid(),
-        &storages,
-        &states,
-        &errors as &[Option<String>],
-        &checked as &[Option<DateTime<Utc>>],
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Records what looks at copies found, also at copies that weren't known. Returns how many were recorded: a backup that
-/// isn't in the catalog, or that is to be deleted, is passed over.
-///
-/// A quick look that finds the right size doesn't clear the damage that a full reading found.
-pub async fn record_checks(
-    conn: &mut Connection<'_>,
-    checks: &[CopyCheck],
-) -> Result<u64, CatalogError> {
-    // One row per copy, the last word counting, in an order that two writers share.
-    let checks: BTreeMap<_, _> = checks
-        .iter()
-        .map(|c| ((c.artifact, &c.storage), c))
-        .collect();
-    let artifacts: Vec<uuid::Uuid> = checks.values().map(|c| c.artifact.as_uuid()).collect();
-    let storages: Vec<String> = checks.values().map(|c| c.storage.to_string()).collect();
-    let states: Vec<String> = checks.values().map(|c| c.state.to_string()).collect();
-    let errors: Vec<Option<String>> = checks.values().map(|c| c.error.clone()).collect();
-    let full: Vec<bool> = checks.values().map(|c| c.full).collect();
-    let recorded = sqlx::query!(
-        "insert into kanbu_backup.artifact_copy as known (artifact_id, storage, state, error, checked_at)
-         select c.artifact_id, c.storage, c.state, c.error,
-                case when c.full and c.state = 'stored' then clock_timestamp() end
-           from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::boolean[])
-                as c (artifact_id, storage, state, error, \"full\")
-           join kanbu_backup.artifact a on a.id = c.artifact_id and a.deletion_decided_at is null
-          order by c.artifact_id, c.storage
-         on conflict (artifact_id, storage) do update
-            set seen_at    = clock_timestamp(),
-                state      = excluded.state,
-                error      = excluded.error,
-                checked_at = coalesce(excluded.checked_at, known.checked_at)
-          where known.state not in ('deleting', 'deleted')
-            and (known.state <> 'damaged' or excluded.state <> 'stored' or excluded.checked_at is not null)",
-        &artifacts,
-        &storages,
-        &states,
-        &errors as &[Option<String>],
-        &full,
-    )
-    .execute(conn)
-    .await?;
-    Ok(recorded.rows_affected())
 }
 
 /// The backups that pass the filter, the newest first.
@@ -274,8 +203,8 @@ async fn select_on(
         r#"select a.id, a.kind, a.subject, a.folder, a.execution_id, a.job_id, a.label, a.pinned, a.created_at,
                   a.content, a.compression, a.key_id, a.content_bytes, a.payload_bytes, a.payload_sha256,
                   a.stored_bytes, a.stored_sha256, a.manifest,
-                  c.storage as "storage?", c.state as "state?", c.error as "error?", c.seen_at as "seen_at?",
-                  c.checked_at as "checked_at?",
+                  c.storage as "storage?", c.state as "state?", c.bytes as "copy_bytes?", c.error as "error?",
+                  c.seen_at as "seen_at?", c.checked_at as "checked_at?", c.bad_since as "bad_since?",
                   coalesce(c.checked_at > clock_timestamp() - make_interval(days => $7), false) as "check_holds!"
              from (select *
                      from kanbu_backup.artifact b
@@ -303,6 +232,6 @@ async fn select_on(
     gather(rows)
 }
 
-fn bigint(bytes: u64) -> Result<i64, CatalogError> {
+pub(super) fn bigint(bytes: u64) -> Result<i64, CatalogError> {
     i64::try_from(bytes).map_err(|_| CatalogError::SizeOutOfRange(bytes))
 }

@@ -52,9 +52,13 @@ pub struct ArtifactView {
 pub struct CopyView {
     pub storage: StorageName,
     pub state: CopyState,
+    /// Of the data object, as last seen there.
+    pub bytes: Option<u64>,
     pub error: Option<String>,
     pub seen_at: DateTime<Utc>,
     pub checked_at: Option<DateTime<Utc>>,
+    /// Since when it has been missing or damaged.
+    pub bad_since: Option<DateTime<Utc>>,
     /// The last full reading is not older than [`CHECK_HOLDS_DAYS`], by the database's clock.
     pub check_holds: bool,
 }
@@ -67,6 +71,20 @@ impl ArtifactView {
     /// Of the compressed, not yet encrypted bytes, as people compare it.
     pub fn sha256(&self) -> String {
         hex::encode(self.payload_sha256)
+    }
+
+    /// What hangs over it, as far as was last seen.
+    pub fn risk(&self) -> Option<Risk> {
+        risk(self.copies.iter().map(|copy| (&copy.storage, copy.state)))
+    }
+
+    /// `missing on one, damaged on two`: what is wrong with its copies, if anything is.
+    pub fn ailments(&self) -> String {
+        let bad = self.copies.iter().filter(|copy| copy.state.is_bad());
+        let told: Vec<_> = bad
+            .map(|copy| format!("{} on {}", copy.state, copy.storage))
+            .collect();
+        told.join(", ")
     }
 
     /// The copies worth reading.
@@ -88,6 +106,36 @@ pub fn proof(copies: &[CopyView]) -> Proof {
         Proof::Replicated
     } else {
         Proof::Stored
+    }
+}
+
+/// Why a backup wants somebody's attention.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "risk", rename_all = "snake_case")]
+pub enum Risk {
+    /// No good copy is left.
+    Lost,
+    /// Others are missing or damaged, and this is the last good one.
+    LastCopy { storage: StorageName },
+}
+
+/// What hangs over a backup whose copies stand like this.
+pub fn risk<'a>(copies: impl Iterator<Item = (&'a StorageName, CopyState)>) -> Option<Risk> {
+    let mut good = Vec::new();
+    let mut any_bad = false;
+    for (storage, state) in copies {
+        match state {
+            CopyState::Stored => good.push(storage),
+            CopyState::Missing | CopyState::Damaged => any_bad = true,
+            CopyState::Pending | CopyState::Deleting | CopyState::Deleted => {}
+        }
+    }
+    match good.as_slice() {
+        [] => Some(Risk::Lost),
+        [last] if any_bad => Some(Risk::LastCopy {
+            storage: (*last).clone(),
+        }),
+        _ => None,
     }
 }
 
@@ -114,9 +162,11 @@ pub(super) struct Row {
     pub(super) manifest: String,
     pub(super) storage: Option<String>,
     pub(super) state: Option<String>,
+    pub(super) copy_bytes: Option<i64>,
     pub(super) error: Option<String>,
     pub(super) seen_at: Option<DateTime<Utc>>,
     pub(super) checked_at: Option<DateTime<Utc>>,
+    pub(super) bad_since: Option<DateTime<Utc>>,
     pub(super) check_holds: bool,
 }
 
@@ -149,9 +199,11 @@ impl Row {
         Ok(Some(CopyView {
             storage: word(artifact, "storage", &storage, |w| w.parse().ok())?,
             state: word(artifact, "state", &state, CopyState::from_word)?,
+            bytes: self.copy_bytes.map(i64::cast_unsigned),
             error: self.error.take(),
             seen_at,
             checked_at: self.checked_at.take(),
+            bad_since: self.bad_since.take(),
             check_holds: self.check_holds,
         }))
     }
@@ -214,9 +266,11 @@ mod tests {
         CopyView {
             storage: "local".parse().unwrap(),
             state,
+            bytes: None,
             error: None,
             seen_at: DateTime::UNIX_EPOCH,
             checked_at: None,
+            bad_since: None,
             check_holds,
         }
     }
@@ -245,6 +299,29 @@ mod tests {
             (vec![fresh.clone(), fresh], Proof::Checked),
         ] {
             assert_eq!(proof(&copies), expected, "{copies:?}");
+        }
+    }
+
+    #[test]
+    fn a_backup_is_at_risk_with_its_last_good_copy_and_not_with_its_only_one() {
+        use CopyState::{Damaged, Deleted, Missing, Pending, Stored};
+        let names: [StorageName; 3] = ["one", "two", "three"].map(|name| name.parse().unwrap());
+        let last = |name: &StorageName| Risk::LastCopy {
+            storage: name.clone(),
+        };
+        for (states, expected) in [
+            (vec![], Some(Risk::Lost)),
+            (vec![Damaged], Some(Risk::Lost)),
+            (vec![Missing, Damaged, Pending], Some(Risk::Lost)),
+            (vec![Stored], None),
+            (vec![Stored, Pending], None),
+            (vec![Stored, Deleted], None),
+            (vec![Stored, Stored, Damaged], None),
+            (vec![Missing, Stored], Some(last(&names[1]))),
+            (vec![Stored, Damaged, Missing], Some(last(&names[0]))),
+        ] {
+            let copies = names.iter().zip(states.iter().copied());
+            assert_eq!(risk(copies), expected, "{states:?}");
         }
     }
 }

@@ -44,7 +44,7 @@ pub use self::{
     settings::SETTINGS,
     source::{SourceSettings, SourceTree},
     storage::StorageSettings,
-    worker::WorkerSettings,
+    worker::{ScrubSettings, WorkerSettings},
 };
 pub use crate::{
     kanbu::env::{BackupFormat, SchedulerMode, StorageWord},

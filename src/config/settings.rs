@@ -180,6 +180,12 @@ settings! {
     HISTORY: "KANBU_BACKUP_HISTORY_DAYS", Some("worker.history_days"), Form::Whole { from: 1, to: 36_500 },
         Fallback::Text("180"), Open,
         "How long succeeded and cancelled jobs are remembered; those of existing backups, dead ones and each subject's last stay.";
+    SCRUB_DAYS: "KANBU_BACKUP_SCRUB_DAYS", Some("worker.scrub_days"),
+        Form::Said("a whole number of days from 1 to 365, or off"), Fallback::Text("7"), Open,
+        "How often every copy is read again and mended if it is bad; once per period, however many workers ask.";
+    SCRUB_PERCENT: "KANBU_BACKUP_SCRUB_PERCENT", Some("worker.scrub_percent"), Form::Whole { from: 1, to: 100 },
+        Fallback::Text("100"), Open,
+        "How many of the backups each of these rounds reads, those read longest ago first.";
 
     TIMEZONE: kanbu::BACKUP_CRON_TIMEZONE, Some("schedule.timezone"),
         Form::Said("a zone of the IANA database, like Europe/Amsterdam"), Fallback::Text(kanbu::DEFAULT_TIMEZONE), Open,

@@ -6,7 +6,7 @@ use super::{
     reader::{Reader, parts},
     settings,
 };
-use crate::job::Kind;
+use crate::job::{Kind, Percent};
 
 /// The kinds that have a handler.
 const KINDS: [Kind; 3] = [Kind::Backup, Kind::Restore, Kind::Verify];
@@ -24,6 +24,15 @@ pub struct WorkerSettings {
     pub sweep_after: Duration,
     /// How long finished jobs are remembered.
     pub history: Duration,
+    /// When copies are read again by themselves; `None`: never.
+    pub scrub: Option<ScrubSettings>,
+}
+
+/// How often everything is read again, and how much of it each time.
+#[derive(Clone, Copy, Debug)]
+pub struct ScrubSettings {
+    pub every: Duration,
+    pub sample: Percent,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
@@ -40,6 +49,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
     let grace = reader.whole(settings::GRACE);
     let sweep_after = reader.whole(settings::SWEEP_AFTER);
     let history = reader.whole::<u64>(settings::HISTORY);
+    let scrub_every = reader.value(settings::SCRUB_DAYS, days_or_off);
+    let scrub_percent = reader.whole::<u8>(settings::SCRUB_PERCENT);
     let mut slots: BTreeMap<Kind, usize> = kinds?.into_iter().map(|kind| (kind, 1)).collect();
     for (kind, count) in concurrency.unwrap_or_default() {
         if let Some(slot) = slots.get_mut(&kind) {
@@ -58,7 +69,30 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
         grace: Duration::from_secs(grace?),
         sweep_after: Duration::from_secs(sweep_after?),
         history: Duration::from_hours(24 * history?),
+        scrub: match scrub_every? {
+            Recurrence::Every(every) => Some(ScrubSettings {
+                every,
+                sample: scrub_percent?.try_into().ok()?,
+            }),
+            Recurrence::Never => None,
+        },
     })
+}
+
+/// How often something comes by itself.
+enum Recurrence {
+    Never,
+    Every(Duration),
+}
+
+fn days_or_off(text: &str) -> Option<Recurrence> {
+    if text == "off" {
+        return Some(Recurrence::Never);
+    }
+    let days: u64 = text.parse().ok()?;
+    (1..=365)
+        .contains(&days)
+        .then_some(Recurrence::Every(Duration::from_hours(24 * days)))
 }
 
 fn kind(text: &str) -> Option<Kind> {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    catalog::{CopyCheck, NewArtifact, NewCopy},
+    catalog::{NewArtifact, NewCopy},
     job::Job,
 };
 
@@ -60,8 +60,6 @@ pub struct Warning {
 pub struct Effects {
     /// The backup that was made (or adopted), with its copies.
     pub artifact: Option<(NewArtifact, Vec<NewCopy>)>,
-    /// What was found out about copies that exist.
-    pub checks: Vec<CopyCheck>,
     pub follow_ups: Vec<Job>,
     pub warnings: Vec<Warning>,
     /// What the handler reports: `execution.result`, one JSON object or null.

@@ -69,9 +69,7 @@ impl Ending {
     pub(super) fn effects(&self) -> Option<&Effects> {
         match &self.close {
             Close::Done(effects) => {
-                let plain = effects.artifact.is_none()
-                    && effects.checks.is_empty()
-                    && effects.follow_ups.is_empty();
+                let plain = effects.artifact.is_none() && effects.follow_ups.is_empty();
                 (!plain).then_some(effects)
             }
             Close::Failed(_) | Close::Cancelled(_) | Close::Released => None,
@@ -101,7 +99,9 @@ pub async fn publish(db: &ControlDb, ending: &Ending) -> Result<Answer, QueueErr
             let answers = close(&mut tx, &records).await?;
             let answer = answers.first().map_or(Answer::Lost, |(_, answer)| *answer);
             if let (Answer::Closed, Some(effects)) = (answer, ending.effects()) {
-                record(&mut tx, effects).await?;
+                if let Some((artifact, copies)) = &effects.artifact {
+                    catalog::insert(&mut tx, artifact, copies).await?;
+                }
                 for job in &effects.follow_ups {
                     follow_up(&mut tx, ending.job, job).await?;
                 }
@@ -138,16 +138,6 @@ fn answer(word: String) -> Result<Answer, QueueError> {
             value: word,
         }),
     }
-}
-
-async fn record(conn: &mut Connection<'_>, effects: &Effects) -> Result<(), QueueError> {
-    if let Some((artifact, copies)) = &effects.artifact {
-        catalog::insert(conn, artifact, copies).await?;
-    }
-    if !effects.checks.is_empty() {
-        catalog::record_checks(conn, &effects.checks).await?;
-    }
-    Ok(())
 }
 
 /// A follow-up that the queue refuses by rule is said and left out: it must not cost the backup it follows.

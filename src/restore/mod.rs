@@ -1,7 +1,7 @@
 //! The use case Restore: fills something new, and never touches what exists.
 //!
-//! The whole backup is read and checked before anything is created; a failure afterwards removes what was half made. The
-//! same code serves the queue's jobs and the offline verb, which has only a file or a storage and a key.
+//! The whole backup is read and checked before anything is created; a copy that turns out bad then gives way to another one,
+//! and a failure afterwards removes what was half made. The same code serves the queue's jobs and the offline verb, which has only a file or a storage and a key.
 
 mod database;
 mod destination;
@@ -23,6 +23,8 @@ use crate::{control::ControlDb, crypto::Keyring, storage::Storage};
 pub struct Parts<'a> {
     pub target: Option<&'a DatabaseTarget>,
     pub keyring: &'a Keyring,
+    /// Where a copy that turns out bad is noted; none without a service.
+    pub catalog: Option<&'a ControlDb>,
 }
 
 /// What a restore job needs besides its request.
@@ -40,6 +42,7 @@ impl Deps {
         Parts {
             target: self.target.as_ref(),
             keyring: &self.keyring,
+            catalog: Some(&self.catalog),
         }
     }
 }

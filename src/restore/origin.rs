@@ -1,17 +1,18 @@
 //! The bytes a restore reads, and what must be true of them.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{collections::VecDeque, fs::File, io::Read as _, path::Path};
 
 use serde::Deserialize as _;
 
 use super::RestoreError;
 use crate::{
-    catalog::{self, Content, Manifest},
+    catalog::{self, Content, CopyCheck, CopyState, Manifest},
     control::ControlDb,
     crypto::{self, HEADER_BYTES},
     execution::Total,
     fault::Failure,
     id::ArtifactId,
+    job::Subject,
     pg::{
         dump::major_of,
         facts::{Facts, Shape},
@@ -24,6 +25,10 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Origin {
     pub input: Input,
+    /// Further copies, which are as good as anybody knows.
+    pub others: VecDeque<Input>,
+    /// The backup that this is a copy of, where the catalog tells.
+    pub backup: Option<(ArtifactId, Subject)>,
     pub expected: Expected,
     pub content: Content,
     /// The server and database that were dumped, where the manifest tells.
@@ -33,7 +38,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// A good copy of a listed backup: on `wanted`, or on the first storage that has one, the primary before all.
+    /// A good copy of a listed backup: on `wanted` alone, or on the first storage that has one, the primary before all,
+    /// with the others to fall back on.
     pub async fn of_artifact(
         id: ArtifactId,
         wanted: Option<&str>,
@@ -54,11 +60,20 @@ impl Origin {
                 .stored_copies()
                 .any(|copy| copy.storage == *storage.name())
         };
-        let storage = eligible.find(has_it).ok_or_else(|| RestoreError::NoCopy {
+        let storages: Vec<_> = eligible.filter(has_it).collect();
+        let (first, others) = storages.split_first().ok_or_else(|| RestoreError::NoCopy {
             artifact: id,
             storage: wanted.map(str::to_owned),
         })?;
-        Ok(Self::on_storage(storage, &artifact.manifest()?))
+        let manifest = artifact.manifest()?;
+        Ok(Self {
+            others: others
+                .iter()
+                .map(|other| object(other, &manifest))
+                .collect(),
+            backup: Some((id, artifact.subject)),
+            ..Self::on_storage(first, &manifest)
+        })
     }
 
     /// A file that somebody brought. What is in it, its own header or its name must tell.
@@ -66,6 +81,8 @@ impl Origin {
         let content = content_of_header(path).or_else(|| content_of_name(path));
         Ok(Self {
             input: Input::file(path),
+            others: VecDeque::new(),
+            backup: None,
             expected: Expected::default(),
             content: content.ok_or_else(|| RestoreError::UnknownContent(path.to_owned()))?,
             server: None,
@@ -76,11 +93,9 @@ impl Origin {
     /// A copy whose manifest is at hand.
     pub fn on_storage(storage: &Storage, manifest: &Manifest) -> Self {
         Self {
-            input: Input::Object {
-                storage: storage.clone(),
-                key: manifest.data_key(),
-                sidecar: manifest.sidecar_key(),
-            },
+            input: object(storage, manifest),
+            others: VecDeque::new(),
+            backup: None,
             expected: manifest.expected(),
             content: manifest.content,
             server: Facts::deserialize(&manifest.source["server"]).ok(),
@@ -109,12 +124,46 @@ impl Origin {
         self.expected.stored_bytes.map(Total::Known)
     }
 
+    /// Goes on with the next copy, if there is one.
+    pub(super) fn fall_back(&mut self) -> bool {
+        let next = self.others.pop_front();
+        let is_there = next.is_some();
+        if let Some(next) = next {
+            self.input = next;
+        }
+        is_there
+    }
+
+    /// The row of this copy, if the failure of a full reading speaks of it and not of the way there.
+    pub(super) fn found_bad(&self, failure: &Failure) -> Option<CopyCheck> {
+        let (artifact, _) = self.backup.as_ref()?;
+        let Input::Object { storage, .. } = &self.input else {
+            return None;
+        };
+        Some(CopyCheck {
+            artifact: *artifact,
+            storage: storage.name().clone(),
+            state: CopyState::told_by(failure)?,
+            bytes: None,
+            error: Some(failure.to_string()),
+            full: true,
+        })
+    }
+
     /// For people: where the bytes are.
     pub fn describe(&self) -> String {
         match &self.input {
             Input::Object { storage, key, .. } => format!("{}:{key}", storage.name()),
             Input::File { path, .. } => path.display().to_string(),
         }
+    }
+}
+
+fn object(storage: &Storage, manifest: &Manifest) -> Input {
+    Input::Object {
+        storage: storage.clone(),
+        key: manifest.data_key(),
+        sidecar: manifest.sidecar_key(),
     }
 }
 

@@ -7,10 +7,12 @@ use serde_json::json;
 use super::{DatabaseTarget, Destination, Origin, Parts, RestoreError, database::NewDatabase};
 use crate::{
     archive,
-    catalog::Content,
+    catalog::{self, Content, CopyCheck},
+    control::ControlDb,
     crypto::Keyring,
     execution::{Effects, Lease, Phase, Warning},
-    fault::Failure,
+    fault::{Failure, Fault},
+    job::{Job, Verify, VerifyLevel},
     pg::dump::DumpFormat,
     pipeline,
 };
@@ -28,16 +30,75 @@ pub async fn preflight(
 pub async fn perform(
     origin: Origin,
     destination: &Destination,
-    Parts { target, keyring }: Parts<'_>,
+    parts: Parts<'_>,
     lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
-    let way = plan(&origin, destination, target).await?;
-    lease.log(format!("checking every byte of {}", origin.describe()));
-    check(&origin, keyring, lease).await?;
+    let keyring = parts.keyring;
+    let way = plan(&origin, destination, parts.target).await?;
+    let backup = origin.backup.clone();
+    let (origin, set_aside) = good_copy(origin, parts, lease).await?;
     lease.check().await?;
-    match way {
+    let mut effects = match way {
         Way::Database(database) => database.make(origin, keyring, lease).await,
         Way::Directory(path) => into_directory(origin, path, keyring, lease).await,
+    }?;
+    if let (Some((artifact, subject)), false) = (backup, set_aside.is_empty()) {
+        effects.follow_ups.push(Job::Verify(Verify {
+            artifact: Some(artifact),
+            level: VerifyLevel::Quick,
+            repair: true,
+            ..Verify::of(subject)
+        }));
+    }
+    effects.warnings.extend(set_aside);
+    Ok(effects)
+}
+
+/// The first copy of which every byte is right, and what is to be said of those that were tried before it.
+async fn good_copy(
+    mut origin: Origin,
+    parts: Parts<'_>,
+    lease: &Arc<Lease>,
+) -> Result<(Origin, Vec<Warning>), Failure> {
+    let mut set_aside = Vec::new();
+    loop {
+        lease.log(format!("checking every byte of {}", origin.describe()));
+        let Err(failure) = check(&origin, parts.keyring, lease).await else {
+            return Ok((origin, set_aside));
+        };
+        lease.stopped()?;
+        let found_bad = origin.found_bad(&failure);
+        let is_the_copys_own = found_bad.is_some() || failure.fault == Fault::Transient;
+        note(found_bad, parts.catalog).await;
+        let at = origin.describe();
+        if !is_the_copys_own || !origin.fall_back() {
+            return Err(failure);
+        }
+        let text = format!(
+            "{at} can't be used ({failure}), and {} is taken instead",
+            origin.describe()
+        );
+        lease.log(&text);
+        set_aside.push(Warning {
+            code: "restore.other_copy".to_owned(),
+            text,
+            degrades: false,
+        });
+    }
+}
+
+/// The row is what lists and repairs go by; a restore doesn't fail for its sake.
+async fn note(found_bad: Option<CopyCheck>, catalog: Option<&ControlDb>) {
+    let (Some(check), Some(db)) = (found_bad, catalog) else {
+        return;
+    };
+    let (artifact, storage) = (check.artifact, check.storage.clone());
+    tracing::error!(
+        error.code = "copy.damaged", artifact.id = %artifact, storage.name = %storage,
+        "a restore found a copy that can't be restored from"
+    );
+    if let Err(error) = catalog::note_checks(db, vec![check]).await {
+        tracing::warn!(artifact.id = %artifact, %error, "the copy's row could not be marked");
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Capabilities {
     pub create_only_put: bool,
     /// The same for an upload's completion. Without it an upload relies on its name being one execution's own.
     pub conditional_complete: bool,
+    /// An object can be replaced in one step: readers meet the old one or the new one, whole.
+    pub replaces_whole: bool,
     /// Uploads that were never ended can be listed, and so be swept.
     pub lists_unfinished_uploads: bool,
     /// The store drops uploads that were never ended by itself, in time.
@@ -58,6 +60,7 @@ const S3_PARTS: PartLimits = PartLimits {
 const LOCAL: Capabilities = Capabilities {
     create_only_put: true,
     conditional_complete: false,
+    replaces_whole: true,
     lists_unfinished_uploads: true,
     drops_unfinished_uploads: false,
     end_to_end_checksum: false,
@@ -69,6 +72,7 @@ const LOCAL: Capabilities = Capabilities {
 const S3: Capabilities = Capabilities {
     create_only_put: true,
     conditional_complete: false,
+    replaces_whole: true,
     lists_unfinished_uploads: true,
     drops_unfinished_uploads: false,
     end_to_end_checksum: true,
@@ -86,6 +90,7 @@ const GCS: Capabilities = Capabilities {
 const AZURE: Capabilities = Capabilities {
     create_only_put: true,
     conditional_complete: false,
+    replaces_whole: true,
     lists_unfinished_uploads: false,
     drops_unfinished_uploads: true,
     end_to_end_checksum: false,
@@ -102,6 +107,7 @@ const AZURE: Capabilities = Capabilities {
 const GOOGLE_DRIVE: Capabilities = Capabilities {
     create_only_put: false,
     conditional_complete: false,
+    replaces_whole: false,
     lists_unfinished_uploads: false,
     drops_unfinished_uploads: true,
     end_to_end_checksum: true,
@@ -136,10 +142,11 @@ impl Capabilities {
     }
 
     /// Each with the words that lists and documents use.
-    pub fn table(&self) -> [(&'static str, bool); 7] {
+    pub fn table(&self) -> [(&'static str, bool); 8] {
         [
             ("create-only put", self.create_only_put),
             ("conditional completion", self.conditional_complete),
+            ("replaces whole", self.replaces_whole),
             ("lists unfinished uploads", self.lists_unfinished_uploads),
             ("drops unfinished uploads", self.drops_unfinished_uploads),
             ("end-to-end checksum", self.end_to_end_checksum),

@@ -27,6 +27,7 @@ const PART_BYTES: usize = 5 * 1024 * 1024;
 pub async fn keeps_every_promise(storage: &Storage) {
     create_only_put_refuses_the_second(storage).await;
     an_upload_refuses_to_replace_an_object(storage).await;
+    a_replacement_is_whole_at_every_moment(storage).await;
     an_object_appears_at_completion_and_not_before(storage).await;
     an_aborted_upload_leaves_nothing(storage).await;
     a_dropped_upload_is_never_listed_as_an_object(storage).await;
@@ -114,6 +115,41 @@ pub async fn an_upload_refuses_to_replace_an_object(storage: &Storage) {
         "{completed:?}"
     );
     assert_eq!(content(storage, &key).await, b"first");
+    clean(storage, &environment).await;
+}
+
+/// Who mends a copy asks for it; a store that can't do it in one step goes on refusing.
+pub async fn a_replacement_is_whole_at_every_moment(storage: &Storage) {
+    let environment = environment();
+    let folder = folder(&environment);
+    let (data, manifest) = (data(&folder), manifest(&folder));
+    let old = Bytes::from_static(b"old");
+    for key in [&data, &manifest] {
+        storage.put_new(key, old.clone()).await.unwrap();
+    }
+    let replacing = storage.replacing();
+    let new = Bytes::from_static(b"something new");
+    replacing.put_new(&manifest, new.clone()).await.unwrap();
+    assert_eq!(content(storage, &manifest).await, new);
+
+    if storage.capabilities().replaces_whole {
+        let mut upload = replacing.upload(&data).await.unwrap();
+        upload.put_part(new.clone()).await.unwrap();
+        assert_eq!(content(storage, &data).await, old);
+        assert_eq!(upload.complete().await.unwrap(), new.len() as u64);
+        assert_eq!(content(storage, &data).await, new);
+        let mut given_up = replacing.upload(&data).await.unwrap();
+        given_up.put_part(old).await.unwrap();
+        given_up.abort().await.unwrap();
+        assert_eq!(content(storage, &data).await, new);
+    } else {
+        let refused = replacing.upload(&data).await;
+        assert!(
+            matches!(refused, Err(StorageError::AlreadyExists { .. })),
+            "{refused:?}"
+        );
+    }
+    storage.clear_unfinished(&folder).await.unwrap();
     clean(storage, &environment).await;
 }
 

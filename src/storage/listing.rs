@@ -89,6 +89,14 @@ impl Storage {
         Ok(())
     }
 
+    /// Drops what uploads into a folder were begun and never ended: for whoever alone may write to it now, and begins anew.
+    pub async fn clear_unfinished(&self, folder: &Folder) -> Result<(), StorageError> {
+        let staged = folder.clone();
+        let removed = self.on_disk(move |d| d.remove_staging(&staged)).await;
+        removed.map_err(|error| StorageError::from_io(self.name(), folder, error))?;
+        self.abort_unfinished(folder).await
+    }
+
     /// Drops the uploads into a folder that were begun and never ended, where the storage shows them.
     pub(super) async fn abort_unfinished(&self, folder: &Folder) -> Result<(), StorageError> {
         let Backend::Bucket(Some(uploads)) = self.backend() else {

@@ -184,8 +184,13 @@ impl LocalDirectory {
 
     /// Removes what a failed upload of `key` left: its staging files, the object if it appeared, its directory if empty.
     pub(super) fn discard(&self, key: &str) -> io::Result<()> {
+        missing_is_fine(fs::remove_file(self.root.join(key)))?;
+        self.discard_staging(key)
+    }
+
+    /// The same, but for the object: what took its place before, or was to, is somebody else's.
+    pub(super) fn discard_staging(&self, key: &str) -> io::Result<()> {
         let path = self.root.join(key);
-        missing_is_fine(fs::remove_file(&path))?;
         if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
             let name = name.to_string_lossy();
             for (staged, _) in staging_files(folder)? {
@@ -207,11 +212,17 @@ impl LocalDirectory {
 
     /// Removes a folder's staging files, then the folder itself if nothing is left in it.
     pub(super) fn remove_folder(&self, folder: &Folder) -> io::Result<()> {
+        self.remove_staging(folder)?;
+        remove_if_empty(&self.root.join(folder.to_string()))
+    }
+
+    /// Removes a folder's staging files.
+    pub(super) fn remove_staging(&self, folder: &Folder) -> io::Result<()> {
         let path = self.root.join(folder.to_string());
         for (name, _) in staging_files(&path)? {
             missing_is_fine(fs::remove_file(path.join(name)))?;
         }
-        remove_if_empty(&path)
+        Ok(())
     }
 
     /// Every execution's directory in an environment, with its staging files; also the empty ones, which a listing of

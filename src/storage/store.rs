@@ -21,7 +21,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Storage(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     name: StorageName,
     role: Role,
@@ -30,6 +30,8 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     backend: Backend,
     limiter: Arc<Limiter>,
+    /// What is written may take the place of an object of the same name.
+    replaces: bool,
 }
 
 impl Storage {
@@ -65,6 +67,7 @@ impl Storage {
             store: opened.store,
             backend: opened.backend,
             limiter: Arc::new(Limiter::new(config.terms)),
+            replaces: false,
         }))
     }
 
@@ -73,14 +76,25 @@ impl Storage {
     #[must_use]
     pub fn wrapped(&self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
         Self(Arc::new(Inner {
-            name: self.0.name.clone(),
-            role: self.0.role,
-            description: self.0.description.clone(),
-            capabilities: self.0.capabilities,
             store: wrap(Arc::clone(&self.0.store)),
-            backend: self.0.backend.clone(),
-            limiter: Arc::clone(&self.0.limiter),
+            ..Inner::clone(&self.0)
         }))
+    }
+
+    /// The same place for whoever mends a copy: an object that is written takes the place of the one that lies there, in
+    /// one step, so that a reader meets the old one or the new one, whole. Where the store can't do that
+    /// ([`Capabilities::replaces_whole`]), an upload goes on refusing, and the old object has to be deleted first.
+    #[must_use]
+    pub fn replacing(&self) -> Self {
+        Self(Arc::new(Inner {
+            replaces: true,
+            ..Inner::clone(&self.0)
+        }))
+    }
+
+    /// Whether an upload takes the place of what is there.
+    pub(super) fn uploads_replace(&self) -> bool {
+        self.0.replaces && self.0.capabilities.replaces_whole
     }
 
     pub fn name(&self) -> &StorageName {
@@ -110,9 +124,15 @@ impl Storage {
         &self.0.limiter
     }
 
-    /// Writes a small object that must not exist yet. It appears whole, and is durable when this returns.
+    /// Writes a small object that must not exist yet, unless this [replaces](Self::replacing). It appears whole, and is
+    /// durable when this returns.
     pub async fn put_new(&self, key: &ObjectKey, bytes: Bytes) -> Result<(), StorageError> {
         self.prepare(key).await?;
+        if self.0.replaces {
+            let put = self.0.store.put(&path(key), bytes.into()).await;
+            put.map_err(|error| self.error(key, &error))?;
+            return self.make_private(key).await;
+        }
         let (path, create) = (path(key), PutMode::Create.into());
         let put = self.0.store.put_opts(&path, bytes.clone().into(), create);
         if let Err(error) = put.await {
@@ -178,10 +198,10 @@ impl Storage {
         Err(error)
     }
 
-    /// Begins an object of any size that must not exist yet.
+    /// Begins an object of any size that must not exist yet, unless this [replaces](Self::replacing).
     pub async fn upload(&self, key: &ObjectKey) -> Result<Upload, StorageError> {
         self.prepare(key).await?;
-        if self.exists(key).await? {
+        if !self.uploads_replace() && self.exists(key).await? {
             return Err(self.already_exists(key));
         }
         let inner = self.0.store.put_multipart(&path(key)).await;
@@ -255,9 +275,17 @@ impl Storage {
         &self.0.backend
     }
 
-    pub(super) async fn discard(&self, key: &ObjectKey) -> Result<(), StorageError> {
-        let name = key.to_string();
-        self.at(key, move |d| d.discard(&name)).await
+    /// Removes what an upload to a directory left that failed at its very end.
+    pub(super) async fn discard_upload(&self, key: &ObjectKey) -> Result<(), StorageError> {
+        let (name, keeps_object) = (key.to_string(), self.uploads_replace());
+        self.at(key, move |d| {
+            if keeps_object {
+                d.discard_staging(&name)
+            } else {
+                d.discard(&name)
+            }
+        })
+        .await
     }
 
     pub(super) async fn remove_empty_folder_of(&self, key: &ObjectKey) -> Result<(), StorageError> {

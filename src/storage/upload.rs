@@ -85,7 +85,7 @@ impl Upload {
         }
         // The store replaces on completion, so this is the last moment to notice an object of the same name. Nobody but
         // the owner of the execution id in the path can be quicker than the next line.
-        if self.storage.exists(&self.key).await? {
+        if !self.storage.uploads_replace() && self.storage.exists(&self.key).await? {
             let error = self.storage.already_exists(&self.key);
             self.abort().await?;
             return Err(error);
@@ -96,7 +96,7 @@ impl Upload {
                 Backend::Directory(_) => {
                     // A failed flush leaves the staging file, or even the object, of which nobody knows whether it is
                     // durable.
-                    self.storage.discard(&self.key).await?;
+                    self.storage.discard_upload(&self.key).await?;
                     Err(error)
                 }
                 Backend::Bucket(_) => self.settle(error).await,
@@ -109,7 +109,10 @@ impl Upload {
     /// The request failed, or its answer was lost: what the store holds now tells which.
     async fn settle(mut self, error: StorageError) -> Result<u64, StorageError> {
         match self.storage.head(&self.key).await {
-            Ok(found) if found.bytes == self.sent => return Ok(found.bytes),
+            // Where something lay before, its size proves nothing.
+            Ok(found) if found.bytes == self.sent && !self.storage.uploads_replace() => {
+                return Ok(found.bytes);
+            }
             Ok(_) | Err(StorageError::NotFound { .. }) => {}
             // It doesn't answer this either: an abort would wait for as long again, and the sweep comes anyway.
             Err(_) => return Err(error),

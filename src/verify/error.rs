@@ -1,5 +1,5 @@
-//! Why a backup or one of its copies can't be looked at, apart from the faults of the mechanisms; and what a look may find
-//! that no mechanism sees.
+//! Why a backup or one of its copies can't be looked at or mended, apart from the faults of the mechanisms; and what a look
+//! may find that no mechanism sees.
 
 use std::borrow::Cow;
 
@@ -22,16 +22,28 @@ pub enum VerifyError {
     Length { expected: u64, found: u64 },
     #[error("the manifest is not the one that was written")]
     ManifestChanged,
+    /// As it was found when every byte was read.
+    #[error("{0}")]
+    KnownDamage(String),
+    #[error("no good copy of it could be read")]
+    NoGoodCopy,
+    #[error("storage {0} did not give back what it took")]
+    NotTaken(StorageName),
+    #[error("the catalogue's own text of the manifest bears a wrong seal")]
+    CatalogueChanged,
 }
 
 impl Classified for VerifyError {
     fn fault(&self) -> Fault {
         match self {
-            Self::Stalled { .. } => Fault::Transient,
+            Self::Stalled { .. } | Self::NotTaken(_) => Fault::Transient,
             Self::NotFound(_)
             | Self::NotConfigured(_)
             | Self::Length { .. }
-            | Self::ManifestChanged => Fault::Permanent,
+            | Self::ManifestChanged
+            | Self::KnownDamage(_)
+            | Self::NoGoodCopy
+            | Self::CatalogueChanged => Fault::Permanent,
         }
     }
 
@@ -42,6 +54,10 @@ impl Classified for VerifyError {
             Self::Stalled { .. } => "storage.stalled",
             Self::Length { .. } => "integrity.length",
             Self::ManifestChanged => "manifest.changed",
+            Self::KnownDamage(_) => "copy.damaged",
+            Self::NoGoodCopy => "storage.no_copy",
+            Self::NotTaken(_) => "storage.not_taken",
+            Self::CatalogueChanged => "catalog.changed",
         }
     }
 
@@ -49,9 +65,14 @@ impl Classified for VerifyError {
         let hint = match self {
             Self::NotFound(_) => "`kanbu-backup list` shows what there is",
             Self::NotConfigured(_) => "a storage that holds copies must stay configured",
+            Self::NotTaken(_) => "look at that storage: it loses or changes what it confirms",
             Self::Stalled { .. } => "check that the storage answers, then verify again",
-            Self::Length { .. } | Self::ManifestChanged => {
-                "this copy is not what was written: use another one"
+            Self::Length { .. } | Self::ManifestChanged | Self::KnownDamage(_) => {
+                "`kanbu-backup verify ID --repair` makes it anew from another copy"
+            }
+            Self::NoGoodCopy => "bring a good copy back to one of its storages, then verify again",
+            Self::CatalogueChanged => {
+                "somebody changed the control database: restore it, or rebuild the catalogue"
             }
         };
         Some(Cow::Borrowed(hint))

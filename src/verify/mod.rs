@@ -1,14 +1,28 @@
-//! The use case Verify: looks at copies again and says what was found. Reads only; a storage that can't be reached is a
-//! failure to look, never a finding about the copy.
+//! The use case Verify: looks at copies again, says what was found, and mends it if that was asked for.
+//!
+//! A storage that can't be reached is a failure to look, never a finding about the copy. What was found is written to the
+//! copies' rows as it is found: it stays true however the execution ends.
+//!
+//! From the top: `perform` (one backup after the other), `plan` (which of them), `case` (what is known of one), `look`,
+//! `mend`, `carry` (the way of the bytes), `findings` (what becomes of it all), `cadence` (the rounds that come by themselves).
 
+mod cadence;
+mod carry;
+mod case;
 mod error;
 mod findings;
 mod look;
+mod mend;
 mod perform;
+mod plan;
 
 use std::time::Duration;
 
-pub use self::{error::VerifyError, perform::perform};
+pub use self::{
+    cadence::{Cadence, Scrub},
+    error::VerifyError,
+    perform::perform,
+};
 
 use crate::{control::ControlDb, crypto::Keyring, storage::Storage};
 

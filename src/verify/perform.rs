@@ -1,153 +1,164 @@
-//! Looking at every copy of one backup, or of all backups of a subject.
+//! Looking at the copies of one backup, or of all backups of a subject, one backup after the other.
+//!
+//! The copies of a backup are looked at side by side, and so each storage is read by one reader at a time. What a look finds
+//! is in the rows before anything is done about it.
 
 use std::sync::Arc;
 
+use futures::future::join_all;
+
 use super::{
     Deps, VerifyError,
+    carry::Carrier,
+    case::{Case, Finding},
     findings::Findings,
-    look::{Copy, Looker, verdict},
+    look::{Copy, Looker},
+    mend::Mender,
+    plan::{self, Chosen},
 };
 use crate::{
-    catalog::{self, ArtifactView, CopyState, CopyView, Filter, Manifest},
+    catalog::{self, ArtifactView},
     execution::{Effects, Lease, Leg, Phase, Total},
-    fault::{Failure, Fault},
+    fault::Failure,
     job::{Verify, VerifyLevel},
-    storage::{Storage, StorageName},
+    storage::StorageName,
 };
 
-/// Looks at every copy that the catalog believes in. A bad one is a finding (and degrades the outcome), and so is one on a
-/// storage that is configured no more; only when no copy could be looked at at all does the verification itself fail.
+/// Looks at the copies that are due, and mends what is bad if that was asked for. A bad copy is a finding (and degrades the
+/// outcome unless it was mended), and so is one on a storage that is configured no more; only when no copy could be looked
+/// at at all does the verification itself fail.
 pub async fn perform(
     request: &Verify,
     deps: &Deps,
     lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
-    let artifacts = wanted(request, deps).await?;
+    if let Some(id) = request.artifact {
+        let there = catalog::get(&deps.catalog, id).await?;
+        there.ok_or(VerifyError::NotFound(id))?;
+    }
+    let (subject, level) = (&request.subject, request.level);
+    let standings = catalog::standings(&deps.catalog, subject, request.artifact, level).await?;
+    let required: Vec<StorageName> = deps.storages.iter().map(|s| s.name().clone()).collect();
+    let chosen = plan::choose(&standings, request, &required);
     let mut round = Round {
+        request,
         deps,
         lease,
-        level: request.level,
-        leg: lease.begin(Phase::Check, total(&artifacts, request.level, deps)),
-        findings: Findings::new(request.level),
+        leg: lease.begin(Phase::Check, total(&chosen, request, &required)),
+        findings: Findings::new(request),
     };
-    if artifacts.is_empty() {
-        round.findings.nothing_there(&request.subject);
+    if standings.is_empty() {
+        round.findings.nothing_there(subject);
     }
-    for artifact in &artifacts {
-        round.look_at(artifact).await?;
+    drop(standings);
+    for chosen in &chosen {
+        round.take(chosen).await?;
     }
     round.findings.into_effects(lease)
 }
 
-async fn wanted(request: &Verify, deps: &Deps) -> Result<Vec<ArtifactView>, Failure> {
-    let Some(id) = request.artifact else {
-        let filter = Filter {
-            subject: Some(request.subject.clone()),
-            include_lost: true,
-            ..Filter::default()
-        };
-        return Ok(catalog::list(&deps.catalog, &filter).await?);
+/// The bytes that there are to read. What has to be read to mend shows only then.
+fn total(chosen: &[Chosen], request: &Verify, configured: &[StorageName]) -> Option<Total> {
+    let bytes = |chosen: &Chosen| {
+        let here = chosen.storages().filter(|s| configured.contains(s));
+        chosen.stored_bytes * here.count() as u64
     };
-    let artifact = catalog::get(&deps.catalog, id).await?;
-    Ok(vec![artifact.ok_or(VerifyError::NotFound(id))?])
-}
-
-/// A copy that is being deleted is nobody's promise any more.
-fn expected(artifact: &ArtifactView) -> impl Iterator<Item = &CopyView> {
-    artifact.copies.iter().filter(|copy| match copy.state {
-        CopyState::Pending | CopyState::Stored | CopyState::Missing | CopyState::Damaged => true,
-        CopyState::Deleting | CopyState::Deleted => false,
-    })
-}
-
-/// The bytes that there are to read.
-fn total(artifacts: &[ArtifactView], level: VerifyLevel, deps: &Deps) -> Option<Total> {
-    let bytes = |artifact: &ArtifactView| {
-        let here = expected(artifact).filter(|copy| deps.storage(&copy.storage).is_some());
-        artifact.stored_bytes * here.count() as u64
-    };
-    match level {
-        VerifyLevel::Checked => Some(Total::Known(artifacts.iter().map(bytes).sum())),
-        VerifyLevel::Quick => None,
-    }
-}
-
-impl Deps {
-    fn storage(&self, name: &StorageName) -> Option<&Storage> {
-        self.storages.iter().find(|storage| storage.name() == name)
+    let bytes = chosen.iter().map(bytes).sum();
+    match (request.level, request.repair) {
+        (VerifyLevel::Checked, false) => Some(Total::Known(bytes)),
+        (VerifyLevel::Checked, true) => Some(Total::Estimate(bytes)),
+        (VerifyLevel::Quick, _) => None,
     }
 }
 
 /// One verification under way.
 struct Round<'a> {
+    request: &'a Verify,
     deps: &'a Deps,
     lease: &'a Arc<Lease>,
-    level: VerifyLevel,
     leg: Leg,
     findings: Findings,
 }
 
 impl Round<'_> {
-    async fn look_at(&mut self, artifact: &ArtifactView) -> Result<(), Failure> {
+    async fn take(&mut self, chosen: &Chosen) -> Result<(), Failure> {
+        self.lease.stopped()?;
+        let Some(artifact) = catalog::get(&self.deps.catalog, chosen.artifact).await? else {
+            // Deleted since the plan was made.
+            return Ok(());
+        };
+        let Some(mut case) = self.open(artifact, chosen) else {
+            return Ok(());
+        };
+        self.look(&mut case).await?;
+        if self.request.repair {
+            let mender = Mender {
+                deps: self.deps,
+                lease: self.lease,
+                carrier: Carrier {
+                    lease: self.lease,
+                    leg: &self.leg,
+                    patience: self.deps.stall_timeout,
+                },
+            };
+            mender.mend(&mut case).await?;
+        }
+        self.findings.settle(&case);
+        Ok(())
+    }
+
+    fn open(&mut self, artifact: ArtifactView, chosen: &Chosen) -> Option<Case> {
         let manifest = match artifact.manifest() {
             Ok(manifest) => manifest,
             // What the catalog holds is damaged. The copies may be as good as ever.
             Err(error) => {
-                let failure = Failure::from(error);
-                for copy in expected(artifact) {
-                    self.findings.cannot_look(artifact, copy, failure.clone());
-                }
-                return Ok(());
+                self.findings.unreadable(&artifact, error.into());
+                return None;
             }
         };
-        for copy in expected(artifact) {
-            self.lease.stopped()?;
-            if let Some(storage) = self.deps.storage(&copy.storage) {
-                self.look(artifact, copy, &manifest, storage).await?;
-            } else {
-                let missing = VerifyError::NotConfigured(copy.storage.clone());
-                self.findings.out_of_reach(artifact, copy, &missing.into());
-            }
-        }
-        Ok(())
+        let (storages, repair) = (&self.deps.storages, self.request.repair);
+        Some(Case::new(artifact, manifest, chosen, storages, repair))
     }
 
-    async fn look(
-        &mut self,
-        artifact: &ArtifactView,
-        known: &CopyView,
-        manifest: &Manifest,
-        storage: &Storage,
-    ) -> Result<(), Failure> {
-        let copy = Copy {
-            storage,
-            manifest,
-            text: &artifact.manifest,
-        };
+    async fn look(&self, case: &mut Case) -> Result<(), Failure> {
+        let level = self.request.level;
         let looker = Looker {
             keyring: &self.deps.keyring,
             leg: &self.leg,
             lease: self.lease,
+            level,
             patience: self.deps.stall_timeout,
         };
-        match looker.look(&copy, self.level).await {
-            Ok(()) if self.level == VerifyLevel::Quick && known.state == CopyState::Damaged => {
-                let reason = known.error.as_deref().unwrap_or("found damaged before");
-                self.findings
-                    .bad(artifact, known, CopyState::Damaged, reason);
-            }
-            Ok(()) => self.findings.good(artifact, known),
-            // Told to stop in the middle of it: nothing was found out.
-            Err(failure) if matches!(failure.fault, Fault::Cancelled | Fault::LeaseLost) => {
-                return Err(failure);
-            }
-            Err(failure) => match verdict(&failure) {
-                Some(state) => {
-                    let reason = format!("{failure} ({})", failure.code);
-                    self.findings.bad(artifact, known, state, &reason);
+        let looks = case.posts.iter().map(async |post| {
+            let (true, Some(storage)) = (post.is_chosen, &post.storage) else {
+                return None;
+            };
+            let copy = Copy {
+                storage,
+                manifest: &case.manifest,
+                text: &case.artifact.manifest,
+            };
+            Some(looker.look(&copy).await)
+        });
+        let looks = join_all(looks).await;
+        for (post, seen) in case.posts.iter_mut().zip(looks) {
+            match seen {
+                Some(seen) => seen?.settle(post, level),
+                None if post.is_chosen => {
+                    let missing = VerifyError::NotConfigured(post.name.clone());
+                    post.finding = Finding::OutOfReach(missing.into());
                 }
-                None => self.findings.cannot_look(artifact, known, failure),
-            },
+                None => {}
+            }
+        }
+        let is_full = level == VerifyLevel::Checked;
+        let checks = case.posts.iter();
+        let checks = checks.filter_map(|post| post.check(&case.artifact, is_full));
+        let checks: Vec<_> = checks.collect();
+        if !checks.is_empty() {
+            // Somebody else may be at it by now, and know better.
+            self.lease.check().await?;
+            catalog::note_checks(&self.deps.catalog, checks).await?;
         }
         Ok(())
     }

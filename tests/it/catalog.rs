@@ -100,8 +100,7 @@ async fn enter_stored(db: &ControlDb, artifact: &NewArtifact) {
 }
 
 async fn record(db: &ControlDb, checks: &[CopyCheck]) -> u64 {
-    let mut conn = db.pool().acquire().await.unwrap();
-    catalog::record_checks(&mut conn, checks).await.unwrap()
+    catalog::note_checks(db, checks.to_vec()).await.unwrap()
 }
 
 fn look(artifact: ArtifactId, storage: &str, state: CopyState, full: bool) -> CopyCheck {
@@ -109,6 +108,7 @@ fn look(artifact: ArtifactId, storage: &str, state: CopyState, full: bool) -> Co
         artifact,
         storage: name(storage),
         state,
+        bytes: Some(4096),
         error: (state != CopyState::Stored).then(|| "it differs".to_owned()),
         full,
     }

@@ -8,6 +8,8 @@ mod beside;
 mod fake;
 #[path = "gdrive/logins.rs"]
 mod logins;
+#[path = "gdrive/mend.rs"]
+mod mend;
 #[path = "gdrive/names.rs"]
 mod names;
 #[path = "gdrive/shelf.rs"]
@@ -94,8 +96,6 @@ fn by_url(fake: &FakeDrive) -> Storage {
 #[tokio::test]
 async fn a_google_drive_keeps_every_promise_of_a_storage() {
     let fake = FakeDrive::start().await;
-    let (_place, storage) = storage(fake.store());
-    conformance::keeps_every_promise(&storage).await;
     conformance::keeps_every_promise(&by_url(&fake)).await;
     let state = fake.state();
     assert_eq!(state.breaches, [""; 0]);

@@ -70,12 +70,9 @@ fn job() -> impl Strategy<Value = Job> {
     ]
 }
 
-/// Values that some member takes, or nearly.
-fn values() -> Vec<Value> {
-    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
-    vec![
-        json!(null),
-        json!(true),
+/// Numbers that some member takes, or nearly.
+fn numbers() -> impl Iterator<Item = Value> {
+    [
         json!(0),
         json!(1),
         json!(100),
@@ -87,6 +84,16 @@ fn values() -> Vec<Value> {
         json!(4_294_967_295_u64),
         json!(4_294_967_296_u64),
         json!(1e300),
+    ]
+    .into_iter()
+}
+
+/// Values that some member takes, or nearly.
+fn values() -> Vec<Value> {
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let others = vec![
+        json!(null),
+        json!(true),
         json!("7"),
         json!([7]),
         json!(""),
@@ -133,7 +140,8 @@ fn values() -> Vec<Value> {
         json!({"directory": {"name": "/x"}}),
         json!({"database": {"name": "x"}, "directory": {"path": "/x"}}),
         json!("database"),
-    ]
+    ];
+    numbers().chain(others).collect()
 }
 
 fn value() -> impl Strategy<Value = Value> {

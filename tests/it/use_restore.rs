@@ -9,13 +9,16 @@ use std::{
 
 use kanbu_backup::{
     backup::{Deps, Format},
-    catalog::ArtifactView,
+    catalog::{ArtifactView, CopyState},
     crypto::Keyring,
     execution::{Effects, Lease, Phase, Stop},
     fault::{Failure, Fault},
+    job::Job,
     pg::tools::Toolset,
     restore::{self, DatabaseTarget, Destination, Origin},
+    storage::Trouble,
 };
+use rustix::io::Errno;
 
 use crate::{
     protected::{BULK, OBJECTS, assert_same, execute},
@@ -156,22 +159,96 @@ async fn a_backup_damaged_anywhere_is_refused_before_a_database_exists() {
         let object = world.object("one", &artifact);
         let whole = fs::read(&object).unwrap();
         let name = unused();
+        let parts = world.restore_deps().await;
+        let named = Some("one");
+        let origin = Origin::of_artifact(artifact.id, named, &parts.storages, &world.db).await;
+        let origin = origin.unwrap();
         for at in places("damage", whole.len()).take(30) {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x10;
             fs::write(&object, bytes).unwrap();
             let kept = Kept::new();
-            let failure = restored(&world, &artifact, &into(&name), &kept.lease)
-                .await
-                .unwrap_err();
+            let destination = into(&name);
+            let restoring =
+                restore::perform(origin.clone(), &destination, parts.parts(), &kept.lease);
+            let failure = restoring.await.unwrap_err();
             assert_eq!(failure.fault, Fault::Permanent, "byte {at}: {failure}");
             // The lease's question stands between the check and the creation; nobody has got so far.
             assert_eq!(kept.seat.progress().phase, Phase::Check, "byte {at}");
         }
         fs::write(&object, &whole[..whole.len() - 1]).unwrap();
-        assert!(restored_into(&world, &artifact, &name).await.is_err());
+        let lease = Arc::new(Lease::unattended());
+        let destination = into(&name);
+        let cut = restore::perform(origin, &destination, parts.parts(), &lease).await;
+        assert!(cut.is_err());
         assert!(!world.has_database(&name).await);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_takes_another_copy_when_one_is_bad_and_marks_that_one() {
+    let world = World::new(SMALL).await;
+    let artifact = world.listed("database:kanbu", &world.deps).await;
+    let object = world.object("one", &artifact);
+    let mut bytes = fs::read(&object).unwrap();
+    bytes[5000] ^= 1;
+    fs::write(&object, bytes).unwrap();
+
+    // Who names a storage means that one.
+    let deps = world.restore_deps().await;
+    let name = unused();
+    let named = Some("one");
+    let origin = Origin::of_artifact(artifact.id, named, &deps.storages, &world.db).await;
+    let (lease, destination) = (Arc::new(Lease::unattended()), into(&name));
+    let refused = restore::perform(origin.unwrap(), &destination, deps.parts(), &lease).await;
+    assert_eq!(refused.unwrap_err().fault, Fault::Permanent);
+    assert!(!world.has_database(&name).await);
+    let state = async || world.view(artifact.id).await.copies[0].state;
+    assert_eq!(state().await, CopyState::Damaged);
+
+    // Nobody knows of it any more.
+    sqlx::query(
+        "update kanbu_backup.artifact_copy set state = 'stored', error = null, bad_since = null",
+    )
+    .execute(world.db.bare_pool())
+    .await
+    .unwrap();
+    let effects = restored_into(&world, &artifact, &name).await.unwrap();
+    assert!(world.has_database(&name).await);
+    let said = effects
+        .warnings
+        .iter()
+        .find(|w| w.code == "restore.other_copy");
+    let text = &said.expect("it to be said").text;
+    assert!(text.starts_with("one:") && text.contains("two:"), "{text}");
+    assert_eq!(state().await, CopyState::Damaged);
+    assert!(
+        matches!(&effects.follow_ups[..], [Job::Verify(mend)] if mend.repair && mend.artifact == Some(artifact.id)),
+        "{:?}",
+        effects.follow_ups
+    );
+    world.drop_database(&name).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_takes_another_copy_when_a_storage_is_away_and_holds_nothing_against_it() {
+    let world = World::new(SMALL).await;
+    let artifact = world.listed("database:kanbu", &world.deps).await;
+    let away = world
+        .storage(0)
+        .faulty(Trouble::ReadsFail { with: Errno::IO });
+    let deps = restore::Deps {
+        storages: vec![away, world.storage(1).clone()],
+        ..world.restore_deps().await
+    };
+    let name = unused();
+    let origin = Origin::of_artifact(artifact.id, None, &deps.storages, &world.db).await;
+    let (lease, destination) = (Arc::new(Lease::unattended()), into(&name));
+    let effects = restore::perform(origin.unwrap(), &destination, deps.parts(), &lease).await;
+    assert_eq!(effects.unwrap().warnings[0].code, "restore.other_copy");
+    let view = world.view(artifact.id).await;
+    assert_eq!(view.copies[0].state, CopyState::Stored);
+    world.drop_database(&name).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use kanbu_backup::{
-    catalog::{self, ArtifactView, CopyState, Proof},
+    catalog::{ArtifactView, CopyState, Proof},
     crypto::Keyring,
     execution::{Effects, Lease, Outcome, Phase, Stop},
     fault::{Failure, Fault},
@@ -31,14 +31,8 @@ async fn looked(
     verify::perform(&request, deps, &Arc::new(Lease::unattended())).await
 }
 
-/// Looks, and enters what was found.
-async fn recorded(world: &World, deps: &Deps, level: VerifyLevel) -> Effects {
-    let effects = looked(deps, None, level).await.unwrap();
-    let mut conn = world.db.pool().acquire().await.unwrap();
-    catalog::record_checks(&mut conn, &effects.checks)
-        .await
-        .unwrap();
-    effects
+async fn all_looked(deps: &Deps, level: VerifyLevel) -> Effects {
+    looked(deps, None, level).await.unwrap()
 }
 
 fn state(artifact: &ArtifactView, storage: &str) -> CopyState {
@@ -54,7 +48,7 @@ async fn good_copies_are_checked_with_their_date() {
     let world = World::new(SMALL).await;
     let artifact = world.listed("database:kanbu", &world.deps).await;
     assert_eq!(artifact.proof, Proof::Replicated);
-    let effects = recorded(&world, &world.verify_deps(), VerifyLevel::Checked).await;
+    let effects = all_looked(&world.verify_deps(), VerifyLevel::Checked).await;
     assert_eq!(effects.outcome(), Outcome::Succeeded);
     assert_eq!(effects.result["good"], 2);
     assert_eq!(effects.bytes_in, 2 * artifact.stored_bytes);
@@ -97,16 +91,17 @@ async fn every_kind_of_damage_is_found_and_the_other_copy_stays_good() {
         let quick = looked(&world.verify_deps(), Some(artifact.id), VerifyLevel::Quick).await;
         let outcome = quick.unwrap().outcome();
         assert_eq!(outcome == Outcome::Degraded, seen_by_quick, "{harm}");
-        let effects = recorded(&world, &world.verify_deps(), VerifyLevel::Checked).await;
+        let effects = all_looked(&world.verify_deps(), VerifyLevel::Checked).await;
         assert_eq!(effects.outcome(), Outcome::Degraded, "{harm}");
         assert_eq!(
             (&effects.result["good"], &effects.result["bad"]),
             (&3.into(), &1.into()),
             "{harm}"
         );
-        let [warning] = &effects.warnings[..] else {
+        let [warning, alarm] = &effects.warnings[..] else {
             panic!("{harm}: {:?}", effects.warnings)
         };
+        assert_eq!(alarm.code, "copy.last_at_risk", "{harm}");
         assert!(warning.text.contains("on one"), "{harm}: {}", warning.text);
         let view = world.view(artifact.id).await;
         assert_eq!(state(&view, "one"), found, "{harm}");
@@ -123,16 +118,16 @@ async fn a_quick_look_neither_clears_damage_nor_calls_it_good() {
     let mut bytes = whole.clone();
     bytes[5000] ^= 1;
     fs::write(&data, bytes).unwrap();
-    recorded(&world, &world.verify_deps(), VerifyLevel::Checked).await;
+    all_looked(&world.verify_deps(), VerifyLevel::Checked).await;
     fs::write(&data, whole).unwrap();
-    let quick = recorded(&world, &world.verify_deps(), VerifyLevel::Quick).await;
+    let quick = all_looked(&world.verify_deps(), VerifyLevel::Quick).await;
     assert_eq!(quick.outcome(), Outcome::Degraded);
     assert_eq!(quick.result["bad"], 1);
     assert_eq!(
         state(&world.view(artifact.id).await, "one"),
         CopyState::Damaged
     );
-    let full = recorded(&world, &world.verify_deps(), VerifyLevel::Checked).await;
+    let full = all_looked(&world.verify_deps(), VerifyLevel::Checked).await;
     assert_eq!(full.outcome(), Outcome::Succeeded);
     assert_eq!(
         state(&world.view(artifact.id).await, "one"),
@@ -179,7 +174,7 @@ async fn a_storage_that_can_not_be_read_says_nothing_about_its_copy() {
             ..world.verify_deps()
         };
         let half = deps(vec![bad.clone(), world.storage(1).clone()]);
-        let effects = recorded(&world, &half, VerifyLevel::Checked).await;
+        let effects = all_looked(&half, VerifyLevel::Checked).await;
         assert_eq!(effects.outcome(), Outcome::Degraded, "{trouble:?}");
         assert_eq!(effects.warnings[0].code, code, "{trouble:?}");
         assert_eq!(

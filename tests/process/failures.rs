@@ -306,8 +306,14 @@ async fn spoilt_is_noticed(spoil: impl Fn(&fs::File, u64), code: &str) {
         "{}",
         verified.stdout
     );
+    assert!(
+        verified.stdout.contains("backup.lost"),
+        "{}",
+        verified.stdout
+    );
     // Now it is known to be bad, and isn't even tried.
-    assert_eq!(world.listed().await, 0);
+    let list = world.run(&["list", "--json"]).await.with(0);
+    assert_eq!(list.document()["backups"][0]["proof"], "lost");
     let id = backup["artifact"].as_str().unwrap();
     world
         .run(&["restore", id, "--into", &target])

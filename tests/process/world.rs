@@ -102,6 +102,8 @@ impl World {
         world.set("KANBU_BACKUP_LOG", "text");
         world.set("KANBU_BACKUP_LEASE_SECONDS", "3");
         world.set("KANBU_BACKUP_ZSTD_WORKERS", "1");
+        // Tests read the jobs that they asked for.
+        world.set("KANBU_BACKUP_SCRUB_DAYS", "off");
         world
     }
 

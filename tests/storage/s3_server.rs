@@ -168,6 +168,11 @@ impl S3Server {
         }
     }
 
+    /// Where the objects of [`url`](Self::url) lie as files.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.directory.path().join(BUCKET).join("a b")
+    }
+
     /// Its bucket, below a prefix, with these options more.
     pub(crate) fn url(&self, options: &str) -> String {
         let address = self.address;

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::leftovers;
-use crate::{cli::Worker, dispatch, exit::Exit, session::Session, signals, sweeper, wiring};
+use crate::{
+    cli::Worker, dispatch, exit::Exit, scrubber, session::Session, signals, sweeper, wiring,
+};
 
 pub async fn run(args: Worker, session: &Session) -> Result<Exit, Failure> {
     let settings = &session.config.control;
@@ -68,6 +70,7 @@ pub async fn serve(
     let deps = wiring::deps(config, db.clone()).await?;
     warn_without_key(config);
     let sweeper = sweeper::spawn(&deps.backup, config, stop.gently.clone());
+    let scrubber = scrubber::spawn(&db, config, stop.gently.clone());
     let leftovers = leftovers::of(&deps.backup.sources, &db);
     let crew = Crew {
         leftovers,
@@ -86,6 +89,9 @@ pub async fn serve(
     // After a drain nobody has said it yet.
     stop.gently.cancel();
     sweeper.await.ok();
+    if let Some(scrubber) = scrubber {
+        scrubber.await.ok();
+    }
     ended.map_err(Failure::from)
 }
 

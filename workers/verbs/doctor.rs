@@ -1,5 +1,6 @@
 //! `doctor`: every part of the set-up is tried, and what is wrong comes with its fix.
 
+mod copies;
 mod finding;
 mod queue;
 
@@ -16,8 +17,12 @@ use self::finding::Finding;
 use crate::{exit::Exit, session::Session, wiring};
 
 pub async fn run(only_queue: bool, session: &Session) -> Result<Exit, Failure> {
-    let mut findings = control_database(session).await;
+    let db = session.control().await;
+    let mut findings = control_database(&db, session).await;
     if !only_queue {
+        if let Ok(db) = &db {
+            findings.extend(copies::look(db).await);
+        }
         findings.extend(set_up(session).await);
     }
     let out = session.out;
@@ -50,14 +55,14 @@ async fn set_up(session: &Session) -> Vec<Finding> {
 }
 
 /// Our own database, and the queue in it if it answers.
-async fn control_database(session: &Session) -> Vec<Finding> {
+async fn control_database(db: &Result<ControlDb, Failure>, session: &Session) -> Vec<Finding> {
     let what = "control database";
-    let db = match session.control().await {
+    let db = match db {
         Ok(db) => db,
-        Err(failure) => return vec![Finding::bad(what, &failure)],
+        Err(failure) => return vec![Finding::bad(what, failure)],
     };
-    let mut findings = vec![Finding::of(what, ours(&db, session).await)];
-    findings.extend(queue::look(&db).await);
+    let mut findings = vec![Finding::of(what, ours(db, session).await)];
+    findings.extend(queue::look(db).await);
     findings
 }
 

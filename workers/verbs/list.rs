@@ -5,7 +5,7 @@ use std::path::Path;
 use chrono::{DateTime, Local, Utc};
 use kanbu_backup::{
     bytes::ByteSize,
-    catalog::{self, ArtifactKind, ArtifactView, CopyState, Filter, rebuild},
+    catalog::{self, ArtifactKind, ArtifactView, CopyState, Filter, Proof, Risk, rebuild},
     clock::{Clock, SystemClock},
     control::ControlDb,
     fault::Failure,
@@ -34,6 +34,8 @@ pub async fn run(args: List, session: &Session) -> Result<Exit, Failure> {
         kind: args.kind.map(kind),
         since,
         limit: Some(args.limit),
+        // Whoever lost a backup must not have to ask for it.
+        include_lost: true,
         ..Filter::default()
     };
     let artifacts = catalog::list(&session.control().await?, &filter).await?;
@@ -62,12 +64,28 @@ fn table(artifacts: &[ArtifactView]) -> String {
             local(artifact.created_at),
             artifact.subject.to_string(),
             ByteSize(artifact.stored_bytes).to_string(),
-            artifact.proof.to_string(),
+            proof(artifact),
             copies(artifact),
             note(artifact),
         ]);
     }
-    table.text()
+    let lost = artifacts.iter().filter(|a| a.risk() == Some(Risk::Lost));
+    let lost = lost.map(|artifact| {
+        format!(
+            "\n✘ backup {} of {} is LOST: no good copy of it is left ({}). See `kanbu-backup show {0}`",
+            artifact.id.short(),
+            artifact.subject,
+            artifact.ailments()
+        )
+    });
+    format!("{}{}", table.text(), lost.collect::<String>())
+}
+
+fn proof(artifact: &ArtifactView) -> String {
+    match artifact.proof {
+        Proof::Lost => "LOST".to_owned(),
+        proof => proof.to_string(),
+    }
 }
 
 fn copies(artifact: &ArtifactView) -> String {
@@ -76,11 +94,8 @@ fn copies(artifact: &ArtifactView) -> String {
         .iter()
         .filter(|copy| copy.state == CopyState::Stored)
         .count();
-    let mark = if good < artifact.copies.len() {
-        " !"
-    } else {
-        ""
-    };
+    let is_bad = artifact.copies.iter().any(|copy| copy.state.is_bad());
+    let mark = if is_bad { " !" } else { "" };
     format!("{good}/{}{mark}", artifact.copies.len())
 }
 

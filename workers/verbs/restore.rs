@@ -117,6 +117,7 @@ async fn offline(from: &Path, args: &Restore, session: &Session) -> Result<Exit,
     let parts = restore::Parts {
         target: target.as_ref(),
         keyring: &keyring,
+        catalog: None,
     };
     let effects = restore::perform(origin, &destination, parts, &lease).await?;
     Ok(told(&effects, session.out))

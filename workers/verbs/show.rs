@@ -75,7 +75,10 @@ fn copies(artifact: &ArtifactView) -> String {
     for copy in &artifact.copies {
         table.row([
             copy.storage.to_string(),
-            copy.state.to_string(),
+            copy.bad_since.map_or_else(
+                || copy.state.to_string(),
+                |since| format!("{} since {}", copy.state, list::local(since)),
+            ),
             list::local(copy.seen_at),
             copy.checked_at.map_or_else(|| "–".to_owned(), list::local),
             copy.error.clone().unwrap_or_default(),

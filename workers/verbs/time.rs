@@ -34,6 +34,16 @@ pub(super) fn ahead(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Ver
     }
 }
 
+/// Reads a length of time like `7d`, in seconds.
+pub(super) fn seconds(text: &str) -> Result<u32, VerbError> {
+    length(text)
+        .and_then(|length| u32::try_from(length.num_seconds()).ok())
+        .ok_or_else(|| VerbError::BadTime {
+            text: text.to_owned(),
+            example: "an age like 7d",
+        })
+}
+
 fn instant(text: &str) -> Option<DateTime<Utc>> {
     let date = || text.parse::<NaiveDate>().ok();
     DateTime::parse_from_rfc3339(text)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kanbu_backup::{
-    catalog::{self, Filter},
+    catalog::{self, ArtifactKind, ArtifactView, CatalogError, Filter},
     control::ControlDb,
     fault::Failure,
     job::{self, Job, Subject, VerifyLevel},
@@ -11,9 +11,9 @@ use kanbu_backup::{
 };
 use serde_json::{Value, json};
 
-use super::{follow, list};
+use super::{follow, list, time};
 use crate::{
-    cli::{Follow, Verify},
+    cli::{Follow, Verify, What},
     exit::Exit,
     output::Output,
     session::Session,
@@ -57,17 +57,23 @@ async fn one(
 
 /// One job for the named backup, or one for every subject that has backups.
 async fn requests(args: &Verify, db: &ControlDb) -> Result<Vec<job::Verify>, Failure> {
-    let level = if args.quick {
-        VerifyLevel::Quick
-    } else {
-        VerifyLevel::Checked
+    let older_than = args.older_than.as_deref().map(time::seconds).transpose()?;
+    let of = |subject: Subject| job::Verify {
+        level: if args.quick {
+            VerifyLevel::Quick
+        } else {
+            VerifyLevel::Checked
+        },
+        repair: args.repair,
+        sample: args.sample,
+        older_than,
+        ..job::Verify::of(subject)
     };
     if let Some(text) = &args.id {
-        let artifact = list::meant(text, args.kind, db).await?;
+        let artifact = meant(text, args.kind, db).await?;
         return Ok(vec![job::Verify {
             artifact: Some(artifact.id),
-            level,
-            ..job::Verify::of(artifact.subject)
+            ..of(artifact.subject)
         }]);
     }
     let filter = Filter {
@@ -80,29 +86,42 @@ async fn requests(args: &Verify, db: &ControlDb) -> Result<Vec<job::Verify>, Fai
         .into_iter()
         .map(|artifact| artifact.subject)
         .collect();
-    Ok(subjects
-        .into_iter()
-        .map(|subject| job::Verify {
-            level,
-            ..job::Verify::of(subject)
-        })
-        .collect())
+    Ok(subjects.into_iter().map(of).collect())
+}
+
+/// The newest backup is also looked at when no good copy of it is left: that is when somebody wants to know.
+async fn meant(text: &str, kind: Option<What>, db: &ControlDb) -> Result<ArtifactView, Failure> {
+    let kind = match (text, kind) {
+        ("latest-source", _) | ("latest", Some(What::Source)) => ArtifactKind::Source,
+        ("latest" | "latest-database", _) => ArtifactKind::Database,
+        _ => return list::meant(text, kind, db).await,
+    };
+    let newest = Filter {
+        kind: Some(kind),
+        limit: Some(1),
+        include_lost: true,
+        ..Filter::default()
+    };
+    let artifact = catalog::list(db, &newest).await?.pop();
+    artifact.ok_or_else(|| CatalogError::NotFound(text.to_owned()).into())
 }
 
 fn ended(execution: &ExecutionView, out: Output) -> Exit {
     let exit = follow::verdict(execution, out);
     let found = execution.result.clone().unwrap_or(Value::Null);
     let count = |name: &str| found[name].as_u64().unwrap_or_default();
-    let (good, bad) = (count("good"), count("bad"));
+    let (good, bad, repaired) = (count("good"), count("bad"), count("repaired"));
     if execution.outcome.is_some() && !found.is_null() {
+        let mended = match repaired {
+            0 => String::new(),
+            some => format!(" ({some} made anew)"),
+        };
         let text = format!(
-            "{good} good, {bad} bad copies, in {}",
+            "{good} good{mended}, {bad} bad copies, in {}",
             follow::seconds(execution)
         );
-        out.result(
-            follow::result(execution, &json!({ "good": good, "bad": bad })),
-            &text,
-        );
+        let counts = json!({ "good": good, "bad": bad, "repaired": repaired });
+        out.result(follow::result(execution, &counts), &text);
     }
     if bad > 0 { Exit::Integrity } else { exit }
 }
