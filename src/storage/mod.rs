@@ -26,6 +26,7 @@ mod store;
 pub mod sweep;
 mod upload;
 mod uploads;
+mod walk;
 mod wire;
 
 #[cfg(feature = "testing")]
