@@ -51,19 +51,22 @@ begin
     into flaw
     from (
       select * from (values
-        ('backup',  'subject',   true,  false, 'a subject'),
-        ('backup',  'label',     false, true,  'a text'),
-        ('backup',  'pin',       false, false, 'true or false'),
-        ('restore', 'artifact',  true,  false, 'an id'),
-        ('restore', 'into',      true,  false, 'a database or a directory'),
-        ('restore', 'storage',   false, true,  'a text'),
-        ('restore', 'no_owner',  false, false, 'true or false'),
-        ('prune',   'subject',   true,  false, 'a subject'),
-        ('verify',  'subject',   true,  false, 'a subject'),
-        ('verify',  'artifact',  false, true,  'an id'),
-        ('verify',  'level',     false, false, 'quick or checked'),
-        ('notify',  'subject',   true,  false, 'a subject'),
-        ('notify',  'execution', true,  false, 'an id')
+        ('backup',  'subject',    true,  false, 'a subject'),
+        ('backup',  'label',      false, true,  'a text'),
+        ('backup',  'pin',        false, false, 'true or false'),
+        ('restore', 'artifact',   true,  false, 'an id'),
+        ('restore', 'into',       true,  false, 'a database or a directory'),
+        ('restore', 'storage',    false, true,  'a text'),
+        ('restore', 'no_owner',   false, false, 'true or false'),
+        ('prune',   'subject',    true,  false, 'a subject'),
+        ('verify',  'subject',    true,  false, 'a subject'),
+        ('verify',  'artifact',   false, true,  'an id'),
+        ('verify',  'level',      false, false, 'quick or checked'),
+        ('verify',  'repair',     false, false, 'true or false'),
+        ('verify',  'sample',     false, true,  'a whole number from 1 to 100'),
+        ('verify',  'older_than', false, true,  'a whole number of seconds'),
+        ('notify',  'subject',    true,  false, 'a subject'),
+        ('notify',  'execution',  true,  false, 'an id')
       ) as v (kind, member, required, nullable, type) where v.kind = p_kind
     ) d
     full join jsonb_each(p_payload) m on m.key = d.member
@@ -75,6 +78,11 @@ begin
             when 'a subject'                 then jsonb_typeof(m.value) = 'string' and is_subject(m.value #>> '{}')
             when 'an id'                     then jsonb_typeof(m.value) = 'string' and is_id(m.value #>> '{}')
             when 'quick or checked'          then m.value in ('"quick"', '"checked"')
+            -- Between two numbers there are only numbers: jsonb sorts by type first.
+            when 'a whole number from 1 to 100' then
+                 m.value between '1' and '100' and m.value #>> '{}' ~ '^[0-9]+$'
+            when 'a whole number of seconds' then
+                 m.value between '0' and '4294967295' and m.value #>> '{}' ~ '^[0-9]+$'
             when 'a database or a directory' then
                  (m.value #>> '{database,name}' is not null and m.value = jsonb_build_object(
                     'database', jsonb_build_object('name', m.value #>> '{database,name}')))
@@ -374,7 +382,7 @@ language plpgsql security definer set search_path = kanbu_backup, pg_temp as $$
 declare
   payload jsonb := jsonb_build_object('level', 'checked', 'subject', subject);
 begin
-  perform check_request(subject, options, '{backup,level}');
+  perform check_request(subject, options, '{backup,level,repair,sample,older_than}');
   payload := payload || options - 'backup';
   if options ? 'backup' then
     payload := payload || jsonb_build_object('artifact', meant_backup(subject, options, request_key));

@@ -38,7 +38,7 @@ create index artifact_listed on kanbu_backup.artifact (created_at desc, id desc)
 create table kanbu_backup.artifact_copy (
     artifact_id uuid not null references kanbu_backup.artifact (id),
     storage     text not null check (storage <> ''),
-    state       text not null check (state in ('stored', 'missing', 'damaged', 'deleting', 'deleted')),
+    state       text not null check (state in ('pending', 'stored', 'missing', 'damaged', 'deleting', 'deleted')),
     -- Why it isn't stored, or couldn't be deleted.
     error       text,
     -- When somebody last looked, and when every byte was last read and found right.

@@ -12,6 +12,8 @@ use crate::{id::ArtifactId, storage::StorageName};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CopyState {
+    /// Not made yet, and that was meant so: it is to be replicated from another one.
+    Pending,
     /// Written and read back.
     Stored,
     /// The object or its manifest is not there.
@@ -24,7 +26,7 @@ pub enum CopyState {
 }
 
 words!(CopyState {
-    Stored => "stored", Missing => "missing", Damaged => "damaged", Deleting => "deleting", Deleted => "deleted",
+    Pending => "pending", Stored => "stored", Missing => "missing", Damaged => "damaged", Deleting => "deleting", Deleted => "deleted",
 });
 
 /// A copy that is about to enter the catalog.

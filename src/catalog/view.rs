@@ -75,7 +75,7 @@ impl ArtifactView {
     }
 }
 
-/// The highest rung that the copies support. A copy that is missing or damaged holds the backup at *stored*, however well
+/// The highest rung that the copies support. A copy that is missing, damaged or not made yet holds the backup at *stored*, however well
 /// the others were checked: each rung includes those below it. *Proven* needs a test restore, of which copies know nothing.
 pub fn proof(copies: &[CopyView]) -> Proof {
     let stored = copies.iter().filter(|c| c.state == CopyState::Stored);
@@ -231,12 +231,14 @@ mod tests {
             copy(CopyState::Missing, true),
             copy(CopyState::Damaged, true),
         );
+        let pending = copy(CopyState::Pending, false);
         for (copies, expected) in [
             (vec![], Proof::Lost),
             (vec![missing.clone(), damaged.clone()], Proof::Lost),
             (vec![old.clone()], Proof::Stored),
             (vec![fresh.clone(), missing], Proof::Stored),
             (vec![fresh.clone(), damaged], Proof::Stored),
+            (vec![fresh.clone(), pending], Proof::Stored),
             (vec![old.clone(), old.clone()], Proof::Replicated),
             (vec![fresh.clone(), old], Proof::Replicated),
             (vec![fresh.clone()], Proof::Checked),

@@ -21,7 +21,7 @@ pub use self::{
     prune::Prune,
     restore::{Restore, RestoreInto},
     subject::{BadSubject, Facet, Scope, Subject},
-    verify::{Verify, VerifyLevel},
+    verify::{NotAPercent, Percent, Verify, VerifyLevel},
     wire::{PAYLOAD_VERSION, Undecodable},
 };
 

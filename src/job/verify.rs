@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Subject;
 use crate::id::ArtifactId;
 
-/// Look at the copies of a subject's backups again.
+/// Look at the copies of a subject's backups again, and mend them if that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verify {
@@ -15,6 +15,65 @@ pub struct Verify {
     pub artifact: Option<ArtifactId>,
     #[serde(default)]
     pub level: VerifyLevel,
+    /// Make missing and damaged copies anew from a good one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repair: bool,
+    /// Only so many of the backups, those that were looked at longest ago; a copy known to be bad is always looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Percent>,
+    /// Only copies that nobody has looked at like this for so many seconds; a copy known to be bad is always looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub older_than: Option<u32>,
+}
+
+impl Verify {
+    /// Reads every copy of every backup of a subject, and changes nothing.
+    pub fn of(subject: Subject) -> Self {
+        Self {
+            subject,
+            artifact: None,
+            level: VerifyLevel::Checked,
+            repair: false,
+            sample: None,
+            older_than: None,
+        }
+    }
+}
+
+/// A part of a whole, from 1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct Percent(u8);
+
+impl Percent {
+    pub const ALL: Self = Self(100);
+
+    /// So many of `count` things, and at least one of them if there is any.
+    pub fn of(self, count: usize) -> usize {
+        count.saturating_mul(self.0.into()).div_ceil(100)
+    }
+}
+
+/// No part of a whole.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is not a percentage from 1 to 100")]
+pub struct NotAPercent(u8);
+
+impl TryFrom<u8> for Percent {
+    type Error = NotAPercent;
+
+    fn try_from(number: u8) -> Result<Self, NotAPercent> {
+        match number {
+            1..=100 => Ok(Self(number)),
+            _ => Err(NotAPercent(number)),
+        }
+    }
+}
+
+impl From<Percent> for u8 {
+    fn from(percent: Percent) -> Self {
+        percent.0
+    }
 }
 
 /// How closely a copy is looked at.

@@ -55,7 +55,7 @@ async fn wanted(request: &Verify, deps: &Deps) -> Result<Vec<ArtifactView>, Fail
 /// A copy that is being deleted is nobody's promise any more.
 fn expected(artifact: &ArtifactView) -> impl Iterator<Item = &CopyView> {
     artifact.copies.iter().filter(|copy| match copy.state {
-        CopyState::Stored | CopyState::Missing | CopyState::Damaged => true,
+        CopyState::Pending | CopyState::Stored | CopyState::Missing | CopyState::Damaged => true,
         CopyState::Deleting | CopyState::Deleted => false,
     })
 }

@@ -192,9 +192,8 @@ async fn the_examples_of_the_page_do_what_it_says() {
     });
     assert_eq!(printed, format!("{} succeeded", job.0));
     let quick = Verify {
-        subject: "database:kanbu".parse().unwrap(),
-        artifact: None,
         level: VerifyLevel::Quick,
+        ..Verify::of("database:kanbu".parse().unwrap())
     };
     assert_eq!(job.1, Job::Verify(quick));
 

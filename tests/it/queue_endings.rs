@@ -5,7 +5,7 @@ use kanbu_backup::{
     execution::{Outcome, Phase, Progress, Warning, store},
     fault::Fault,
     id::ArtifactId,
-    job::{Verify, VerifyLevel},
+    job::Verify,
     queue::{Answer, Close, Ending, Renewal},
     storage::Folder,
 };
@@ -80,9 +80,8 @@ pub(super) fn effects(claimed: &Claimed) -> Effects {
     Effects {
         artifact: Some((new, vec![copy])),
         follow_ups: vec![Job::Verify(Verify {
-            subject,
             artifact: Some(artifact),
-            level: VerifyLevel::Checked,
+            ..Verify::of(subject)
         })],
         result: json!({"artifact": artifact}),
         bytes_in: 4096,

@@ -5,7 +5,7 @@ use kanbu_backup::{
     execution::Warning,
     fault::{Classified, Fault},
     id::ArtifactId,
-    job::{Notify, Restore, RestoreInto, Subject, Verify, VerifyLevel},
+    job::{Notify, Percent, Restore, RestoreInto, Subject, Verify, VerifyLevel},
     queue::{Close, Dedupe, Ending},
 };
 use sqlx::{PgConnection, postgres::PgDatabaseError};
@@ -163,6 +163,14 @@ const BAD_CALLS: &[(&str, &str)] = &[
     (
         r#"enqueue_verify('database:x', '{"backup": 7}')"#,
         "neither an id nor latest",
+    ),
+    (
+        r#"enqueue_verify('database:x', '{"sample": 0}')"#,
+        "sample is not a whole number from 1 to 100",
+    ),
+    (
+        r#"enqueue_verify('database:x', '{"older_than": "7d"}')"#,
+        "older_than is not a whole number of seconds",
     ),
     (
         r#"enqueue_verify('database:x', '{"backup": "latest"}')"#,
@@ -376,12 +384,19 @@ async fn every_language_means_the_same_by_the_same_request() {
     let world = World::new().await;
     let artifact = world.possesses("database:kanbu", "local").await;
     let subject: Subject = "database:kanbu".parse().unwrap();
-    let verify = |level| {
-        Job::Verify(Verify {
-            subject: subject.clone(),
-            artifact: Some(artifact),
-            level,
-        })
+    let checked = Verify {
+        artifact: Some(artifact),
+        ..Verify::of(subject.clone())
+    };
+    let quick = Verify {
+        level: VerifyLevel::Quick,
+        ..checked.clone()
+    };
+    let mending = Verify {
+        repair: true,
+        sample: Some(Percent::try_from(10).unwrap()),
+        older_than: Some(86_400),
+        ..Verify::of(subject)
     };
     let restore = |name: &str| {
         Job::Restore(Restore {
@@ -395,8 +410,12 @@ async fn every_language_means_the_same_by_the_same_request() {
     };
     let pairs = [
         (r#"enqueue_backup('database:kanbu', '{"label": "one"}')"#.to_owned(), backup("database:kanbu").job),
-        (format!(r#"enqueue_verify('database:kanbu', '{{"backup": "{artifact}"}}')"#), verify(VerifyLevel::Checked)),
-        (format!(r#"enqueue_verify('database:kanbu', '{{"level": "quick", "backup": "{{{artifact}}}"}}')"#), verify(VerifyLevel::Quick)),
+        (format!(r#"enqueue_verify('database:kanbu', '{{"backup": "{artifact}"}}')"#), Job::Verify(checked)),
+        (format!(r#"enqueue_verify('database:kanbu', '{{"level": "quick", "backup": "{{{artifact}}}"}}')"#), Job::Verify(quick)),
+        (
+            r#"enqueue_verify('database:kanbu', '{"repair": true, "sample": 10, "older_than": 86400}')"#.to_owned(),
+            Job::Verify(mending),
+        ),
         (
             r#"enqueue_restore('database:kanbu', '{"backup": "latest", "into": "new", "storage": "local", "no_owner": true}')"#
                 .to_owned(),
@@ -411,7 +430,7 @@ async fn every_language_means_the_same_by_the_same_request() {
     }
     let other = NewJob::new(restore("newer"), Origin::Operator).unless_open();
     world.enqueue(&other).await;
-    assert_eq!(world.jobs().await, 5);
+    assert_eq!(world.jobs().await, 6);
 }
 
 #[tokio::test]

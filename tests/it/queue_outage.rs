@@ -345,9 +345,8 @@ async fn a_publication_whose_answer_is_lost_happens_once() {
     });
     act.ends(Ok(Effects {
         follow_ups: vec![Job::Verify(Verify {
-            subject: "database:kanbu".parse().unwrap(),
-            artifact: None,
             level: VerifyLevel::Quick,
+            ..Verify::of("database:kanbu".parse().unwrap())
         })],
         ..Effects::default()
     }));

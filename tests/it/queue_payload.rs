@@ -2,7 +2,7 @@
 
 use kanbu_backup::{
     id::ArtifactId,
-    job::{Notify, Prune, Restore, RestoreInto, Scope, Subject, Verify, VerifyLevel},
+    job::{Notify, Percent, Prune, Restore, RestoreInto, Scope, Subject, Verify, VerifyLevel},
 };
 use proptest::{
     prelude::*,
@@ -23,13 +23,30 @@ fn note() -> impl Strategy<Value = Option<String>> {
     prop::option::of("[^\0]{0,12}")
 }
 
+fn verify() -> impl Strategy<Value = Verify> {
+    let one = any::<bool>().prop_map(|one| one.then(ArtifactId::new));
+    let level = prop::sample::select(&[VerifyLevel::Quick, VerifyLevel::Checked][..]);
+    let sample = (1..=100_u8).prop_map(|percent| Percent::try_from(percent).unwrap());
+    let sample = prop::option::of(sample);
+    let older_than = prop::option::of(any::<u32>());
+    (subject(), one, level, any::<bool>(), sample, older_than).prop_map(
+        |(subject, artifact, level, repair, sample, older_than)| Verify {
+            subject,
+            artifact,
+            level,
+            repair,
+            sample,
+            older_than,
+        },
+    )
+}
+
 /// Every job that Rust can make.
 fn job() -> impl Strategy<Value = Job> {
     let into = prop_oneof![
         "[^\0]{0,12}|kanbu_new".prop_map(|name| RestoreInto::Database { name }),
         "/[^\0]{0,12}|relative".prop_map(|path| RestoreInto::Directory { path: path.into() }),
     ];
-    let level = prop::sample::select(&[VerifyLevel::Quick, VerifyLevel::Checked][..]);
     prop_oneof![
         (subject(), note(), any::<bool>()).prop_map(|(subject, label, pin)| Job::Backup(Backup {
             subject,
@@ -45,14 +62,7 @@ fn job() -> impl Strategy<Value = Job> {
             })
         }),
         subject().prop_map(|subject| Job::Prune(Prune { subject })),
-        (subject(), any::<bool>(), level).prop_map(|(subject, one, level)| {
-            let artifact = one.then(ArtifactId::new);
-            Job::Verify(Verify {
-                subject,
-                artifact,
-                level,
-            })
-        }),
+        verify().prop_map(Job::Verify),
         subject().prop_map(|subject| Job::Notify(Notify {
             subject,
             execution: ExecutionId::new()
@@ -67,6 +77,18 @@ fn values() -> Vec<Value> {
         json!(null),
         json!(true),
         json!(0),
+        json!(1),
+        json!(100),
+        json!(101),
+        json!(-1),
+        json!(7.0),
+        json!(7.5),
+        json!(256),
+        json!(4_294_967_295_u64),
+        json!(4_294_967_296_u64),
+        json!(1e300),
+        json!("7"),
+        json!([7]),
         json!(""),
         json!([]),
         json!({}),
@@ -124,7 +146,16 @@ fn members(kind: Kind) -> &'static [&'static str] {
         Kind::Backup => &["subject", "label", "pin", "Label", ""],
         Kind::Restore => &["artifact", "into", "storage", "no_owner", "subject", ""],
         Kind::Prune => &["subject", "keep", ""],
-        Kind::Verify => &["subject", "artifact", "level", "backup", ""],
+        Kind::Verify => &[
+            "subject",
+            "artifact",
+            "level",
+            "repair",
+            "sample",
+            "older_than",
+            "backup",
+            "",
+        ],
         Kind::Notify => &["subject", "execution", "channel", ""],
     }
 }
@@ -298,9 +329,8 @@ async fn every_value_of_every_member_is_taken_by_both_sides_or_by_none() {
             subject: subject.clone(),
         }),
         Job::Verify(Verify {
-            subject: subject.clone(),
-            artifact: None,
             level: VerifyLevel::Quick,
+            ..Verify::of(subject.clone())
         }),
         Job::Notify(Notify {
             subject,

@@ -334,9 +334,8 @@ async fn whichever_answer_a_pooler_does_not_get_nothing_is_lost_or_done_twice() 
         lose("kanbu_backup.finish(", of_publication);
         act.ends(Ok(Effects {
             follow_ups: vec![Job::Verify(Verify {
-                subject: subject.parse().unwrap(),
-                artifact: None,
                 level: VerifyLevel::Quick,
+                ..Verify::of(subject.parse().unwrap())
             })],
             ..Effects::default()
         }));

@@ -193,9 +193,8 @@ async fn a_restore_waits_for_the_backup_of_its_subject_but_a_verify_does_not() {
     world.backup("database:kanbu").await;
     let backup = world.claim().await;
     let verify = Job::Verify(Verify {
-        subject: "database:kanbu".parse().unwrap(),
-        artifact: None,
         level: VerifyLevel::Quick,
+        ..Verify::of("database:kanbu".parse().unwrap())
     });
     world.enqueue(&NewJob::new(verify, Origin::Operator)).await;
     world

@@ -24,9 +24,9 @@ async fn looked(
     level: VerifyLevel,
 ) -> Result<Effects, Failure> {
     let request = Verify {
-        subject: subject("database:kanbu"),
         artifact,
         level,
+        ..Verify::of(subject("database:kanbu"))
     };
     verify::perform(&request, deps, &Arc::new(Lease::unattended())).await
 }
@@ -241,11 +241,7 @@ async fn a_verification_that_is_told_to_stop_reports_nothing() {
         storages: vec![world.storage(0).clone(), hung],
         ..world.verify_deps()
     };
-    let request = Verify {
-        subject: subject("database:kanbu"),
-        artifact: None,
-        level: VerifyLevel::Checked,
-    };
+    let request = Verify::of(subject("database:kanbu"));
     let kept = Kept::new();
     let lease = Arc::clone(&kept.lease);
     let (ended, ()) = tokio::join!(verify::perform(&request, &deps, &lease), async {

@@ -65,9 +65,9 @@ async fn requests(args: &Verify, db: &ControlDb) -> Result<Vec<job::Verify>, Fai
     if let Some(text) = &args.id {
         let artifact = list::meant(text, args.kind, db).await?;
         return Ok(vec![job::Verify {
-            subject: artifact.subject,
             artifact: Some(artifact.id),
             level,
+            ..job::Verify::of(artifact.subject)
         }]);
     }
     let filter = Filter {
@@ -83,9 +83,8 @@ async fn requests(args: &Verify, db: &ControlDb) -> Result<Vec<job::Verify>, Fai
     Ok(subjects
         .into_iter()
         .map(|subject| job::Verify {
-            subject,
-            artifact: None,
             level,
+            ..job::Verify::of(subject)
         })
         .collect())
 }

@@ -93,9 +93,8 @@ impl Act {
             Deed::Panic => fall_over(),
             Deed::Abort => process::abort(),
             Deed::Follow => course.follow_ups.push(Job::Verify(Verify {
-                subject: job.subject(),
-                artifact: None,
                 level: VerifyLevel::Quick,
+                ..Verify::of(job.subject())
             })),
             Deed::Careless => course.careless = true,
         }
