@@ -7,12 +7,16 @@
 )]
 
 mod queue;
+mod storage;
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use self::queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume};
+pub use self::{
+    queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
+    storage::{Catalog, Import, Rebuild, Retire, Storage, Sync},
+};
 
 /// Backups of Kanbu and of any PostgreSQL that cannot lie about themselves.
 #[derive(Debug, Parser)]
@@ -94,6 +98,9 @@ pub enum Command {
     /// Look after the storages
     #[command(subcommand)]
     Storage(Storage),
+    /// Look after the catalog of backups
+    #[command(subcommand)]
+    Catalog(Catalog),
     /// Check the set-up and say how to fix what is wrong
     Doctor {
         /// Only the queue: invariants, leases, workers, dead jobs, pauses
@@ -333,18 +340,6 @@ fn label(text: &str) -> Result<String, String> {
         return Err("a label is at most 200 bytes on one line".to_owned());
     }
     Ok(text.to_owned())
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Storage {
-    /// Make a mounted directory a storage, once, while it is mounted
-    Init {
-        /// The name of the storage
-        name: String,
-        /// Believe that it is mounted, even on the root file system
-        #[arg(long)]
-        anyway: bool,
-    },
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod read;
 mod remote;
 mod store;
 pub mod sweep;
+mod trial;
 mod upload;
 mod uploads;
 mod walk;
@@ -43,6 +44,7 @@ pub use self::{
     probe::ProbeReport,
     read::ObjectInfo,
     store::Storage,
+    trial::{Step, Trial},
     upload::Upload,
     wire::Pace,
 };
