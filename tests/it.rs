@@ -39,6 +39,8 @@ mod private_server;
 mod protected;
 #[path = "it/queue.rs"]
 mod queue;
+#[path = "it/restock.rs"]
+mod restock;
 #[path = "it/storage.rs"]
 mod storage;
 #[path = "it/use_backup.rs"]

@@ -7,6 +7,8 @@
     reason = "helpers of tests report by panicking too"
 )]
 
+#[path = "process/catalog.rs"]
+mod catalog;
 #[path = "process/drain.rs"]
 mod drain;
 #[path = "process/failures.rs"]
@@ -29,6 +31,8 @@ mod roles;
 mod running;
 #[path = "process/stopping.rs"]
 mod stopping;
+#[path = "process/storage_verbs.rs"]
+mod storage_verbs;
 #[path = "process/storages.rs"]
 mod storages;
 #[path = "process/take_over.rs"]

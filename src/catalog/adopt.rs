@@ -113,13 +113,30 @@ pub async fn known(
     db: &ControlDb,
     executions: &[ExecutionId],
 ) -> Result<Vec<ExecutionId>, CatalogError> {
+    of_executions(db, executions, false).await
+}
+
+/// The same, with those whose deletion was decided.
+pub async fn entered(
+    db: &ControlDb,
+    executions: &[ExecutionId],
+) -> Result<Vec<ExecutionId>, CatalogError> {
+    of_executions(db, executions, true).await
+}
+
+async fn of_executions(
+    db: &ControlDb,
+    executions: &[ExecutionId],
+    deleted_too: bool,
+) -> Result<Vec<ExecutionId>, CatalogError> {
     let executions: Vec<uuid::Uuid> = executions.iter().map(|id| id.as_uuid()).collect();
     within(db.pool(), STATEMENT_TIMEOUT, |conn| {
         Box::pin(async move {
             let known = sqlx::query_scalar!(
                 "select execution_id from kanbu_backup.artifact
-                  where execution_id = any ($1) and deletion_decided_at is null",
+                  where execution_id = any ($1) and ($2 or deletion_decided_at is null)",
                 &executions,
+                deleted_too,
             )
             .fetch_all(conn)
             .await?;

@@ -26,6 +26,8 @@ pub enum Storage {
     },
     /// Make the copies that a storage lacks, from good ones elsewhere
     Sync(Sync),
+    /// Adopt Kanbu's backups and foreign dumps; a preview unless --apply
+    Import(Import),
     /// Forget the copies on a storage that is to be retired
     Rm(Retire),
 }

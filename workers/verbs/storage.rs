@@ -1,5 +1,6 @@
 //! `storage`: what an operator does to a storage itself.
 
+mod import;
 mod list;
 mod retire;
 mod sync;
@@ -21,6 +22,7 @@ pub async fn run(args: Storage, session: &Session) -> Result<Exit, Failure> {
         Storage::List => list::run(session).await,
         Storage::Test { name } => test::run(name.as_deref(), session).await,
         Storage::Sync(args) => sync::run(args, session).await,
+        Storage::Import(args) => import::run(&args, session).await,
         Storage::Rm(args) => retire::run(&args, session).await,
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use kanbu_backup::{
     catalog::{self, Lack},
-    control::ControlDb,
     fault::Failure,
     job::{Job, Subject, Verify, VerifyLevel},
     queue::ExecutionView,
