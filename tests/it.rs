@@ -29,6 +29,8 @@ mod dump;
 mod envelopes;
 #[path = "it/gdrive.rs"]
 mod gdrive;
+#[path = "it/import.rs"]
+mod import;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/pooler.rs"]

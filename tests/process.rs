@@ -15,6 +15,8 @@ mod drain;
 mod failures;
 #[path = "process/formats.rs"]
 mod formats;
+#[path = "process/import.rs"]
+mod import;
 #[path = "process/main_path.rs"]
 mod main_path;
 #[path = "process/offline.rs"]

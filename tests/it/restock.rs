@@ -11,7 +11,7 @@ use kanbu_backup::{
     control::ControlDb,
     crypto::Keyring,
     id::{ArtifactId, ExecutionId, JobId},
-    storage::{Environment, Place, Role, Storage, StorageConfig},
+    storage::{Environment, Place, Role, Storage, StorageConfig, sweep},
     testing,
 };
 use serde_json::json;
@@ -276,4 +276,43 @@ async fn two_storages_that_are_let_go_at_once_leave_every_backup_a_copy() {
         assert_eq!(copies.len(), 1, "round {round}");
         assert_eq!(copies[0].1, CopyState::Stored, "round {round}");
     }
+}
+
+#[tokio::test]
+async fn a_repair_that_died_is_no_debris_while_the_catalog_knows_its_backup() {
+    let (_database, db) = testing::control_db().await;
+    let (whole, half) = (Shelf::new("whole"), Shelf::new("half"));
+    let (known, deleted, unknown) = (manifest(0), manifest(1), manifest(2));
+    whole.put(&known).await;
+    whole.put(&deleted).await;
+    restock(&db, &[&whole], false).await;
+    catalog::decide_deletion(&db, deleted.artifact, "ann", "unwanted", true)
+        .await
+        .unwrap();
+    // All that a repair, an import and a backup leave when they die is data without a manifest.
+    for manifest in [&known, &deleted, &unknown] {
+        let data = Bytes::from_static(CONTENT.as_bytes());
+        half.storage
+            .put_new(&manifest.data_key(), data)
+            .await
+            .unwrap();
+    }
+    let later = chrono::Utc::now() + TimeDelta::hours(1);
+    let live = std::collections::BTreeSet::new();
+    let mut debris = sweep::look(&half.storage, &environment(), &live, later)
+        .await
+        .unwrap();
+    let executions: Vec<_> = debris.iter().map(|d| d.folder.execution()).collect();
+    assert_eq!(
+        executions,
+        [known.execution, deleted.execution, unknown.execution]
+    );
+    let spared = catalog::adopt::known(&db, &executions).await.unwrap();
+    assert_eq!(spared, [known.execution]);
+    debris.retain(|debris| !spared.contains(&debris.folder.execution()));
+    let removed = sweep::remove(&half.storage, debris).await.unwrap();
+    assert_eq!(removed.len(), 2);
+    let left = half.storage.folders(&environment()).await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].folder, known.folder());
 }

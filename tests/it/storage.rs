@@ -434,3 +434,40 @@ async fn a_made_up_full_disk_says_full(storage: &Storage) {
         .unwrap_err();
     assert_eq!(error.code(), "storage.full");
 }
+
+#[tokio::test]
+async fn a_trial_names_the_step_that_failed_and_leaves_nothing() {
+    for (trouble, expected) in [
+        (
+            Trouble::PutsFail { with: Errno::NOSPC },
+            ("write", "storage.full"),
+        ),
+        (Trouble::ReadsLie, ("read", "storage.failed")),
+        (
+            Trouble::ReadsFail {
+                with: Errno::ACCESS,
+            },
+            ("read", "storage.denied"),
+        ),
+        (
+            Trouble::ListingFails {
+                with: Errno::ACCESS,
+            },
+            ("list", "storage.denied"),
+        ),
+        (
+            Trouble::PartsFail {
+                from: 1,
+                with: Errno::NOSPC,
+            },
+            ("abort an upload", "storage.full"),
+        ),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let trial = open(place.path()).faulty(trouble).trial().await;
+        let (step, error) = trial.failed.unwrap();
+        assert_eq!((step, error.code()), expected, "{trouble:?}");
+        let left = fs::read_dir(place.path()).unwrap().count();
+        assert_eq!(left, 0, "{trouble:?} left something");
+    }
+}
