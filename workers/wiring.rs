@@ -74,12 +74,6 @@ pub fn storages(settings: &StorageSettings) -> Result<Vec<Storage>, Failure> {
     Ok(opened.collect::<Result<_, _>>()?)
 }
 
-/// These storages, which must be there: for looking at what they hold.
-pub fn open_all(configs: &[StorageConfig]) -> Result<Vec<Storage>, Failure> {
-    let opened = configs.iter().map(Storage::open);
-    Ok(opened.collect::<Result<_, _>>()?)
-}
-
 /// The key that new backups are sealed with, and the older ones that still open what they made.
 pub fn keyring(settings: &EncryptionSettings) -> Result<Keyring, Failure> {
     let active = settings

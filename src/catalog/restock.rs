@@ -190,6 +190,14 @@ fn lacks_data(found: &FoundManifest) -> bool {
 }
 
 impl Restocked {
+    /// Of a storage that couldn't even be opened.
+    pub fn unopened(storage: StorageName, failure: Failure) -> Self {
+        Self {
+            failure: Some(failure),
+            ..Self::new(storage, DateTime::UNIX_EPOCH)
+        }
+    }
+
     fn new(storage: StorageName, since: DateTime<Utc>) -> Self {
         Self {
             storage,

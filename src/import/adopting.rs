@@ -58,7 +58,7 @@ pub async fn adopt(
     if let Some((manifest, text)) = stranded.find(examined, deps).await? {
         return enter(&manifest, text, deps).await;
     }
-    let (manifest, text) = describe(examined, deps, Utc::now())?;
+    let (manifest, text) = describe(examined, deps, deps.clock.now())?;
     if let Err(failure) = store(examined, &manifest, &text, deps).await {
         // Best effort: the sweep takes what is left.
         let _ = deps.storage.delete_folder(&manifest.folder()).await;
@@ -171,9 +171,8 @@ async fn store(
     );
     let file = same_bytes(&examined.path, examined.read.stored_sha256);
     let written = pipeline::write(file, recipe, vec![target], unwatched()).await?;
-    let ends = written.ends.into_iter();
-    ends.map(|end| end.result)
-        .collect::<Result<(), Failure>>()?;
+    let mut ends = written.ends.into_iter();
+    ends.try_for_each(|end| end.result)?;
     let input = Input::Object {
         storage: deps.storage.clone(),
         key,

@@ -30,6 +30,8 @@ pub enum ImportError {
     TarTruncated,
     #[error("its header as an archive of pg_dump breaks off")]
     HeaderTruncated,
+    #[error("pg_restore can't read it to its end: {0}")]
+    ArchiveTruncated(String),
     #[error("it is an archive of pg_dump, and there is no pg_restore to read it to its end")]
     NoTools,
     #[error("no key at hand opens it")]
@@ -65,7 +67,9 @@ impl Classified for ImportError {
             Self::Empty | Self::EmptyInside => "import.empty",
             Self::Foreign => "import.foreign",
             Self::Cluster => "import.whole_server",
-            Self::TarTruncated | Self::HeaderTruncated => "import.truncated",
+            Self::TarTruncated | Self::HeaderTruncated | Self::ArchiveTruncated(_) => {
+                "import.truncated"
+            }
             Self::NoTools => "import.no_tools",
             Self::NoKey => "import.no_key",
             Self::Checksum => "import.checksum",
@@ -90,9 +94,12 @@ impl Classified for ImportError {
             Self::Checksum => "it was damaged or cut after it was made; take another copy of it",
             Self::Changed => "repeat this when nobody writes it any more",
             Self::NoSubject => "name it with --subject, like database:shop or source:site",
-            Self::NotFound(_)
-            | Self::Unreadable { .. }
-            | Self::NotAFile
+            Self::NotFound(_) => "name a file or a directory of this machine",
+            Self::ArchiveTruncated(_) => {
+                "it was cut or damaged, or is of a newer pg_dump than the installed tools; take another copy of it"
+            }
+            Self::Unreadable { .. } => "give the user that runs kanbu-backup the right to read it",
+            Self::NotAFile
             | Self::Empty
             | Self::EmptyInside
             | Self::Foreign

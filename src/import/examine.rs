@@ -70,7 +70,7 @@ pub async fn examine(brought: &Brought, deps: &Deps) -> Result<Examined, Failure
         envelope,
         created_at: created_at
             .unwrap_or(modified_at)
-            .min(Utc::now())
+            .min(deps.clock.now())
             .trunc_subsecs(0),
         read,
         modified_at,
@@ -132,7 +132,7 @@ async fn opened(
     sealed: Sealed,
     deps: &Deps,
 ) -> Result<(Sealed, Read, Recognised), Failure> {
-    let look = (Look::new(), Look::see as fn(&mut Look, &[u8]) -> _);
+    let look = (Look::new(), Look::see as pipeline::See<Look>);
     let (input, expected) = (input(&brought.path), expected(sealed));
     let (read, look) =
         pipeline::peruse(&input, &expected, &deps.keyring, unwatched(), look).await?;
@@ -167,7 +167,10 @@ async fn to_its_last_block(path: &Path, sealed: Sealed, deps: &Deps) -> Result<(
     let tools = newest.ok_or(ImportError::NoTools)?;
     let keyring = deps.keyring.clone();
     let feed = pipeline::open(input(path), expected(sealed), keyring, unwatched()).await?;
-    rehearse(tools, feed).await
+    match rehearse(tools, feed).await? {
+        None => Ok(()),
+        Some(said) => Err(ImportError::ArchiveTruncated(said).into()),
+    }
 }
 
 /// `FILE.sha256`, if there is one: of the file, or of what Kanbu hashed, which is the payload before it was encrypted.

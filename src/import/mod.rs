@@ -12,7 +12,7 @@ mod find;
 mod stranded;
 mod tar;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
@@ -24,6 +24,7 @@ pub use self::{
     stranded::Stranded,
 };
 use crate::{
+    clock::Clock,
     control::ControlDb,
     crypto::Keyring,
     job::Subject,
@@ -43,6 +44,7 @@ pub struct Deps {
     pub toolsets: Vec<Toolset>,
     /// A storage that moves nothing for so long has failed.
     pub patience: Duration,
+    pub clock: Arc<dyn Clock>,
 }
 
 /// A file that somebody brought, and what is known of it apart from its bytes.

@@ -30,7 +30,7 @@ pub use self::{
     feed::{CHUNK_BYTES, Feed, FeedSender, Gone, Message, feed},
     input::Input,
     parts::PartGrowth,
-    read::{Expected, Opened, Read, check, open, peruse},
+    read::{Expected, Opened, Read, See, check, open, peruse},
     seal::Seal,
     target::{Target, TargetEnd},
     unseal::Sealed,

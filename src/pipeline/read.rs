@@ -85,6 +85,9 @@ pub async fn check(
     on_a_thread(move || reading.check(&mut Discard)).await
 }
 
+/// Takes a look at content, or wants no more of it.
+pub type See<S> = fn(&mut S, &[u8]) -> Result<(), Failure>;
+
 /// The same, and the content is shown to `see` as it passes, which may refuse more of it. Whatever was seen is provisional
 /// until this returns.
 pub async fn peruse<S: Send + 'static>(
@@ -92,7 +95,7 @@ pub async fn peruse<S: Send + 'static>(
     expected: &Expected,
     keyring: &Keyring,
     watch: Watch,
-    (state, see): (S, fn(&mut S, &[u8]) -> Result<(), Failure>),
+    (state, see): (S, See<S>),
 ) -> Result<(Read, S), Failure> {
     let reading = Reading::new(input.clone(), expected.clone(), keyring.clone(), watch).await?;
     on_a_thread(move || {
@@ -387,7 +390,7 @@ impl Sink for Discard {
 /// Content that somebody looks at.
 struct Shown<S> {
     state: S,
-    see: fn(&mut S, &[u8]) -> Result<(), Failure>,
+    see: See<S>,
 }
 
 impl<S> Sink for Shown<S> {

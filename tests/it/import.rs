@@ -1,9 +1,10 @@
 //! Importing beside others, over a crash, and under changing files.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use kanbu_backup::{
     catalog::{self, Filter},
+    clock::SystemClock,
     control::ControlDb,
     crypto::Keyring,
     import::{self, Adopted, Brought, Deps, Stranded},
@@ -36,6 +37,7 @@ impl World {
             catalog: catalog.clone(),
             toolsets: Vec::new(),
             patience: Duration::from_secs(60),
+            clock: Arc::new(SystemClock),
         };
         Self { place, deps }
     }

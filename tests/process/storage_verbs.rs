@@ -63,15 +63,6 @@ async fn storages_are_listed_with_what_they_hold_and_lack() {
     );
     let asked = "select payload ->> 'repair' || ' ' || (payload ->> 'level') from kanbu_backup.job where kind = 'verify'";
     assert_eq!(world.control().texts(asked).await, ["true quick"]);
-
-    // One that only the catalog knows is listed, too.
-    world.unset("KANBU_BACKUP_REPLICAS");
-    world.set(
-        "KANBU_BACKUP_STORAGE_URL",
-        &format!("file://{}", second.display()),
-    );
-    let text = world.run(&["storage", "list"]).await.with(0).stdout;
-    assert!(text.contains("local"), "{text}");
 }
 
 #[tokio::test]
@@ -156,6 +147,17 @@ async fn a_storage_is_forgotten_unless_it_holds_a_last_copy() {
         .await
         .with(5);
     assert!(plan.stdout.contains("forgets 2 copies"), "{plan:?}");
+
+    // One that only the catalog knows is listed, too.
+    world.unset("KANBU_BACKUP_REPLICAS");
+    let text = world.run(&["storage", "list"]).await.with(0).stdout;
+    assert!(
+        text.contains("second") && text.contains("not configured"),
+        "{text}"
+    );
+    assert!(text.contains("1 missing"), "{text}");
+    let replica = format!("second={}", world.path("second").display());
+    world.set("KANBU_BACKUP_REPLICAS", &replica);
 
     let rm = ["storage", "rm", "second"];
     world

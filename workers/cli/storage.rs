@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use kanbu_backup::job::Subject;
+use kanbu_backup::{job::Subject, storage::Place};
 
 use super::Follow;
 
@@ -97,13 +97,12 @@ impl Import {
         if !text.contains("://") {
             return Some(Ok(PathBuf::from(text)));
         }
-        use kanbu_backup::storage::Place;
         Some(match Place::parse(text) {
             Ok(Place::Local { directory } | Place::Mounted { directory }) => Ok(directory),
             Ok(_) => Err(format!(
                 "{text} is no directory of this machine: mount it, or download what is to be adopted"
             )),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(format!("the URL {error}")),
         })
     }
 }

@@ -3,6 +3,7 @@
 use kanbu_backup::{
     catalog::restock::{self, Restocked, Sources},
     fault::Failure,
+    storage::Storage,
 };
 use serde_json::{Value, json};
 
@@ -17,7 +18,14 @@ use crate::{
 
 pub async fn run(args: &Rebuild, session: &Session) -> Result<Exit, Failure> {
     let config = &session.config;
-    let storages = wiring::open_all(&chosen(&args.storage, &config.storage)?)?;
+    let (mut storages, mut unopened) = (Vec::new(), Vec::new());
+    for chosen in chosen(&args.storage, &config.storage)? {
+        // One that is away is no empty one.
+        match Storage::open_existing(&chosen) {
+            Ok(storage) => storages.push(storage),
+            Err(error) => unopened.push(Restocked::unopened(chosen.name, error.into())),
+        }
+    }
     let keyring = wiring::keyring(&config.encryption)?;
     let db = session.control().await?;
     if !args.dry_run {
@@ -28,7 +36,8 @@ pub async fn run(args: &Rebuild, session: &Session) -> Result<Exit, Failure> {
         environment: &config.storage.environment,
         keyring: &keyring,
     };
-    let brought = restock::restock(&db, &sources, args.dry_run).await?;
+    let mut brought = restock::restock(&db, &sources, args.dry_run).await?;
+    brought.extend(unopened);
     Ok(report(&brought, args.dry_run, session.out))
 }
 

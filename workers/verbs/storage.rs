@@ -83,7 +83,8 @@ fn by_name_or_place<'a>(
     if !text.contains('/') {
         return configured(text, settings);
     }
-    let place = Place::parse(text).map_err(|error| VerbError::Unusable(error.to_string()))?;
+    let place =
+        Place::parse(text).map_err(|error| VerbError::Unusable(format!("the URL {error}")))?;
     let mut storages = settings.storages.iter();
     let found = storages.find(|storage| storage.place.is_same_as(&place));
     Ok(found.ok_or_else(|| unknown(text))?)

@@ -38,7 +38,7 @@ pub struct Doubt {
 }
 
 impl Doubt {
-    pub(super) fn of(error: &(impl Classified + std::error::Error)) -> Self {
+    pub(super) fn of(error: &impl Classified) -> Self {
         Self {
             code: error.code().into(),
             reason: crate::fault::chain(error),

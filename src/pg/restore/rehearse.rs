@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use crate::{
     fault::Failure,
     pg::{
-        error::{PgError, Work},
+        error::PgError,
         process::{ProcessError, Program},
         tools::Toolset,
     },
@@ -17,8 +17,8 @@ use crate::{
 
 const TOOL: &str = "pg_restore";
 
-/// Reads an archive as if to restore it, and throws the SQL away.
-pub async fn rehearse(tools: &Toolset, mut feed: Feed) -> Result<(), Failure> {
+/// Reads an archive as if to restore it, and throws the SQL away. Returns what the tool complained of if it couldn't.
+pub async fn rehearse(tools: &Toolset, mut feed: Feed) -> Result<Option<String>, Failure> {
     let program = Program::new(tools.program(TOOL))
         .arg("--file=/dev/null")
         .piped_stdin()
@@ -44,9 +44,6 @@ pub async fn rehearse(tools: &Toolset, mut feed: Feed) -> Result<(), Failure> {
     }
     drop(input);
     let status = child.wait().await.map_err(PgError::from)?;
-    if status.success() {
-        return Ok(());
-    }
     let said = child.stderr_tail();
-    Err(PgError::tool(TOOL, Work::Load, status.to_string(), &said).into())
+    Ok((!status.success()).then(|| said.trim().to_owned()))
 }

@@ -4,11 +4,13 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use kanbu_backup::{
     bytes::ByteSize,
     catalog::adopt,
+    clock::SystemClock,
     fault::Failure,
     import::{self, Adopted, Brought, Deps, Examined, Stranded},
     job::{Scope, Subject},
@@ -70,6 +72,7 @@ async fn deps(args: &Import, session: &Session) -> Result<Deps, Failure> {
         catalog: session.control().await?,
         toolsets: wiring::toolsets(&config.protected).await,
         patience: config.pipeline.stall_timeout,
+        clock: Arc::new(SystemClock),
     })
 }
 

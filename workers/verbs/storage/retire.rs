@@ -62,16 +62,14 @@ fn describe(plan: &Retirement, purge: bool) -> String {
     } else {
         ("forgets", "and leaves their objects")
     };
-    let mut text = format!(
+    let plan = format!(
         "{verb} {copies} copies ({}) on {storage} {objects}",
         ByteSize(*bytes)
     );
-    if *last > 0 {
-        let ids: Vec<String> = last_of.iter().map(|id| id.short()).collect();
-        text.push_str(&format!(
-            "; refused, because {last} of them are the last good ones: {}",
-            ids.join(", ")
-        ));
+    if *last == 0 {
+        return plan;
     }
-    text
+    let ids: Vec<String> = last_of.iter().map(|id| id.short()).collect();
+    let ids = ids.join(", ");
+    format!("{plan}; refused, because {last} of them are the last good ones: {ids}")
 }

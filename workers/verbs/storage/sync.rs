@@ -46,17 +46,11 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<Exit, Failure> 
         out.result(json!({ "lacking": lacking.len() }), &text);
         return Ok(exit);
     }
-    summary(
-        &args.name,
-        &lacking,
-        &catalog::lacking(&db, name).await?,
-        out,
-    );
-    let left = !catalog::lacking(&db, name).await?.is_empty();
-    Ok(if exit == Exit::Done && left {
-        Exit::Findings
-    } else {
-        exit
+    let left = catalog::lacking(&db, name).await?;
+    summary(&args.name, &lacking, &left, out);
+    Ok(match exit {
+        Exit::Done if !left.is_empty() => Exit::Findings,
+        exit => exit,
     })
 }
 
@@ -90,10 +84,14 @@ fn ended(execution: &ExecutionView, out: Output) -> Exit {
 fn summary(name: &str, before: &[Lack], after: &[Lack], out: Output) {
     let made = before.len().saturating_sub(after.len());
     let lost = after.iter().filter(|lack| !lack.has_source).count();
-    let mut text = format!("{name}: {made} of {} copies were made", before.len());
-    if lost > 0 {
-        text.push_str(&format!("; {lost} backups have no good copy anywhere"));
-    }
+    let text = match before.len() {
+        0 => format!("{name} lacks nothing"),
+        count => format!("{name}: {made} of {count} copies were made"),
+    };
+    let text = match lost {
+        0 => text,
+        lost => format!("{text}; {lost} backups have no good copy anywhere"),
+    };
     out.result(
         json!({ "lacking": before.len(), "made": made, "left": after.len(), "without_source": lost }),
         &text,
