@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn an_archive_without_its_end_is_not_whole() {
         let bytes = archive();
-        for length in 0..bytes.len() - 2 * BLOCK + 1 {
+        for length in 0..=bytes.len() - 2 * BLOCK {
             assert!(
                 !walk(&bytes[..length], 100_000).is_whole(),
                 "{length} bytes"

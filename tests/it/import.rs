@@ -36,7 +36,7 @@ impl World {
             keyring: Keyring::new(None, Vec::new()),
             catalog: catalog.clone(),
             toolsets: Vec::new(),
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
             clock: Arc::new(SystemClock),
         };
         Self { place, deps }
