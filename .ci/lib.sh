@@ -44,7 +44,6 @@ is_there() {
     # Debian keeps it where only root looks.
     pgbouncer) has pgbouncer || [ -x /usr/sbin/pgbouncer ] ;;
     python) python3 -c 'import sys; assert sys.version_info >= (3, 9)' 2>/dev/null ;;
-    python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     cryptography) python3 -c 'import cryptography' 2>/dev/null ;;
     venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     *) has "$1" ;;
@@ -60,6 +59,7 @@ packages_of() {
     python) echo python3 ;;
     cryptography) echo python3 python3-cryptography ;;
     venv) echo python3-venv ;;
+    aws) echo awscli ;;
     *) echo "$1" ;;
     esac
 }

@@ -48,7 +48,7 @@ impl Found {
 
 impl Storage {
     /// Every execution's folder of an environment, oldest first; also those that hold only debris, as far as the storage
-    /// shows it without [`add_unfinished`](Self::add_unfinished). What has no folder's name is nobody's business here.
+    /// shows it without a list of unfinished uploads. What has no folder's name is nobody's business here.
     pub async fn folders(&self, environment: &Environment) -> Result<Vec<Found>, StorageError> {
         let scope = environment.clone();
         let directories = self.on_disk(move |d| d.folders(&scope)).await;

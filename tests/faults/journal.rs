@@ -27,6 +27,8 @@ pub enum What {
     Effect,
     /// A handler; its note says how.
     Ended,
+    /// The process, by its own hand. Others notice only later that it is gone.
+    Aborting,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -28,6 +28,8 @@ mod outages;
 mod relay;
 #[path = "suite/settings.rs"]
 mod settings;
+#[path = "suite/standstill.rs"]
+mod standstill;
 #[path = "suite/verdict.rs"]
 mod verdict;
 #[path = "suite/worker.rs"]

@@ -16,7 +16,7 @@ const WORKERS: usize = 20;
 const SUBJECTS: usize = 50;
 const JOBS_IN_TWO_MINUTES: u64 = 2000;
 
-const LEASE: u64 = 5;
+const LEASE: u64 = 8;
 
 /// The last jobs may take so long once nobody is hurt any more.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -56,7 +56,7 @@ fn order(rng: &mut Rng) -> Order {
         700..760 => good(format!("sleep:{one} fail@1 effect sleep:{two}")),
         760..800 => good(format!("effect sleep:{one} panic@1 sleep:{two}")),
         800..840 => good(format!("stubborn:{one} effect stubborn:{two}")),
-        840..870 => good(format!("effect sleep:{} effect follow", 3000 + 4 * one)),
+        840..870 => good(format!("effect sleep:{} effect follow", 5000 + 5 * one)),
         870..900 => good(format!("careless stubborn:{two}")),
         900..910 => good(format!("sleep:{one} abort@1")),
         910..950 => good(format!("effect sleep:{one} fail")).at_most(3).dies(),
@@ -104,7 +104,7 @@ impl Crowd {
             if self.rng.u32(..100) < 25 {
                 let mut sleeper = self.anybody();
                 sleeper.freeze();
-                let wakes = Instant::now() + Duration::from_millis(self.rng.u64(500..9000));
+                let wakes = Instant::now() + Duration::from_millis(self.rng.u64(500..14_000));
                 self.sleeping.push((wakes, sleeper));
                 blows += 1;
             }

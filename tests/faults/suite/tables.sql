@@ -26,20 +26,23 @@ create table fault_blow (
   until timestamptz not null
 );
 
+-- Whether a process was frozen: by the suite, or with the whole machine.
 create function fault_frozen(p_pid integer, p_since timestamptz, p_until timestamptz) returns boolean
 language sql stable as $$
   select exists (select from fault_blow b
-    where b.pid = p_pid and b.what = 'frozen' and b.since <= p_until and b.until >= p_since)
+    where (b.pid = p_pid and b.what = 'frozen' or b.what = 'standstill')
+      and b.since <= p_until and b.until >= p_since)
 $$;
 
 -- The work of an execution: from its handler's begin to the handler's end, or to the death of its process. An execution
 -- whose handler never began has no work.
 create view fault_work as
 select b.execution, b.job, b.subject, b.pid, b.note as script, b.at as began,
-       coalesce(e.at, d.until) as ended, e.note as how, (e.at is null) as died,
-       fault_frozen(b.pid, b.at, coalesce(e.at, d.until, 'infinity')) as frozen
+       coalesce(e.at, a.at, d.until) as ended, e.note as how, (e.at is null) as died,
+       fault_frozen(b.pid, b.at, coalesce(e.at, a.at, d.until, 'infinity')) as frozen
   from fault_journal b
   left join fault_journal e on e.execution = b.execution and e.what = 'ended'
+  left join fault_journal a on a.pid = b.pid and a.what = 'aborting'
   left join fault_blow d on d.pid = b.pid and d.what = 'dead'
  where b.what = 'began';
 

@@ -175,6 +175,7 @@ impl World {
     /// Puts what was ordered, done and suffered into tables.
     async fn load(&self) {
         let orders = json!(*self.orders.lock().unwrap());
+        self.suffered(self.standstills.take());
         let blows = json!(*self.blows.lock().unwrap());
         for (table, rows) in [
             ("fault_order", orders),

@@ -86,13 +86,25 @@ impl Terms {
     }
 }
 
-/// What befell a process: `kill`, `stop`, `dead`, or a time in which it was `frozen`.
+/// What befell a process: `kill`, `dead`, or a time in which it was `frozen`; or all of them: a `standstill`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Blow {
     pub(crate) pid: i32,
     pub(crate) what: &'static str,
     pub(crate) since: DateTime<Utc>,
     pub(crate) until: DateTime<Utc>,
+}
+
+impl Blow {
+    /// The machine stood still until now.
+    pub(crate) fn standstill(since: DateTime<Utc>) -> Self {
+        Self {
+            pid: 0,
+            what: "standstill",
+            since,
+            until: true_now(),
+        }
+    }
 }
 
 /// A process of the suite. Dropping it kills it.
@@ -167,8 +179,11 @@ impl Process {
         let Ok(status) = timeout(PATIENCE, self.child.wait()).await else {
             panic!("{} does not end: {}", self.name, self.said());
         };
-        let tail = self.said();
-        (status.unwrap(), tail, self.buried(since))
+        let (status, tail) = (status.unwrap(), self.said());
+        if !status.success() {
+            println!("{} ({}) ended, {status}: {tail}", self.name, self.pid());
+        }
+        (status, tail, self.buried(since))
     }
 
     /// SIGTERM, and it goes home in good order.
@@ -190,9 +205,7 @@ impl Process {
         blows
     }
 
-    /// What it said is for the reader of a failed test; no verdict reads it.
     fn buried(mut self, since: DateTime<Utc>) -> Vec<Blow> {
-        println!("{} ({}) said:\n{}", self.name, self.pid(), self.said());
         if let Some(frozen) = self.frozen_since.take() {
             self.blow("frozen", frozen);
         }

@@ -23,7 +23,10 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::worker::{Blow, Process, Terms};
+use crate::{
+    standstill::Standstills,
+    worker::{Blow, Process, Terms},
+};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
@@ -111,6 +114,7 @@ pub(crate) struct World {
     db: ControlDb,
     pub(crate) orders: Mutex<Vec<Ordered>>,
     pub(crate) blows: Mutex<Vec<Blow>>,
+    pub(crate) standstills: Standstills,
     processes: AtomicUsize,
 }
 
@@ -140,6 +144,7 @@ impl World {
             db,
             orders: Mutex::default(),
             blows: Mutex::default(),
+            standstills: Standstills::watch(),
             processes: AtomicUsize::default(),
         };
         world

@@ -91,7 +91,10 @@ impl Act {
             Deed::Fail => return Err(failure(Fault::Transient, "script.failed")),
             Deed::FailPermanently => return Err(failure(Fault::Permanent, "script.refused")),
             Deed::Panic => fall_over(),
-            Deed::Abort => process::abort(),
+            Deed::Abort => {
+                self.note(What::Aborting, "")?;
+                process::abort()
+            }
             Deed::Follow => course.follow_ups.push(Job::Verify(Verify {
                 level: VerifyLevel::Quick,
                 ..Verify::of(job.subject())
