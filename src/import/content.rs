@@ -1,6 +1,6 @@
 //! What the content of a file is, told by the content itself while it passes: its kind, and whether it is whole.
 
-use super::{ImportError, tar::TarWalk};
+use super::{ImportError, blocks::TarWalk};
 use crate::{
     catalog::Content,
     fault::Failure,

@@ -5,12 +5,12 @@
 //! files lie where the operator is, not where a worker runs (docs/decisions/0009). Kanbu's names are `kanbu`'s.
 
 mod adopting;
+mod blocks;
 mod content;
 mod error;
 mod examine;
 mod find;
 mod stranded;
-mod tar;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
