@@ -112,7 +112,7 @@ mod tests {
     fn an_execution_id_tells_when_it_was_made() {
         let id: ExecutionId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
         let made_at = id.made_at().unwrap().to_rfc3339();
-        assert_eq!(made_at, "2023-06-29T22:03:25.334+00:00");
+        assert_eq!(made_at, "2023-06-30T03:34:18.518+00:00");
         let random: ExecutionId = "5f0a5dac-9677-4b4c-8ceb-302099a80571".parse().unwrap();
         assert_eq!(random.made_at(), None);
     }

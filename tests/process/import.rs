@@ -57,11 +57,49 @@ fn contents(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTi
         .collect()
 }
 
-#[tokio::test]
-async fn kanbus_directory_is_previewed_then_adopted_once_and_never_changed() {
-    let mut world = World::new().await;
-    world.set("BACKUP_ENCRYPTION_KEY", PASSPHRASE);
-    world.set("KANBU_BACKUP_OLD_ENCRYPTION_KEYS", OLD_KEY);
+/// What becomes of Kanbu's files in a preview.
+const KANBUS_FATES: [(&str, &str); 10] = [
+    (
+        "kanbu_backup_2026-01-17T10-30-00_v1.sql",
+        "would be adopted",
+    ),
+    ("kanbu_backup_2026-01-18T10-30-00.sql", "would be adopted"),
+    (
+        "kanbu_backup_2026-01-18T11-30-00.sql.gz",
+        "would be adopted",
+    ),
+    (
+        "kanbu_backup_2026-01-18T12-30-00.sql.gz.enc",
+        "would be adopted",
+    ),
+    (
+        "kanbu_backup_2026-01-18T13-30-00.sql.gz.enc",
+        "would be adopted",
+    ),
+    (
+        "kanbu_backup_2026-01-19T10-30-00.sql.gz.enc",
+        "envelope.legacy_auth",
+    ),
+    (
+        "kanbu_backup_2026-01-19T11-30-00.sql.gz.enc",
+        "envelope.legacy_auth",
+    ),
+    (
+        "kanbu_backup_2026-01-19T12-30-00.sql.gz.enc",
+        "envelope.legacy_auth",
+    ),
+    (
+        "kanbu_backup_2026-01-19T13-30-00.sql.gz",
+        "pipeline.compressed_truncated",
+    ),
+    (
+        "kanbu_source_2026-01-18T14-30-00.tar.gz.enc",
+        "would be adopted",
+    ),
+];
+
+/// In Kanbu's own directory; returns it.
+fn plant_kanbus_files(world: &World) -> PathBuf {
     let flat = world.path("backups").join("default");
     fs::create_dir_all(&flat).unwrap();
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/kanbu-legacy");
@@ -92,50 +130,19 @@ async fn kanbus_directory_is_previewed_then_adopted_once_and_never_changed() {
         ),
     )
     .unwrap();
+    flat
+}
+
+#[tokio::test]
+async fn kanbus_directory_is_previewed_then_adopted_once_and_never_changed() {
+    let mut world = World::new().await;
+    world.set("BACKUP_ENCRYPTION_KEY", PASSPHRASE);
+    world.set("KANBU_BACKUP_OLD_ENCRYPTION_KEYS", OLD_KEY);
+    let flat = plant_kanbus_files(&world);
     let before = contents(&flat);
 
     let preview = import(&world, &[], 3).await;
-    let expected: BTreeMap<&str, &str> = [
-        (
-            "kanbu_backup_2026-01-17T10-30-00_v1.sql",
-            "would be adopted",
-        ),
-        ("kanbu_backup_2026-01-18T10-30-00.sql", "would be adopted"),
-        (
-            "kanbu_backup_2026-01-18T11-30-00.sql.gz",
-            "would be adopted",
-        ),
-        (
-            "kanbu_backup_2026-01-18T12-30-00.sql.gz.enc",
-            "would be adopted",
-        ),
-        (
-            "kanbu_backup_2026-01-18T13-30-00.sql.gz.enc",
-            "would be adopted",
-        ),
-        (
-            "kanbu_backup_2026-01-19T10-30-00.sql.gz.enc",
-            "envelope.legacy_auth",
-        ),
-        (
-            "kanbu_backup_2026-01-19T11-30-00.sql.gz.enc",
-            "envelope.legacy_auth",
-        ),
-        (
-            "kanbu_backup_2026-01-19T12-30-00.sql.gz.enc",
-            "envelope.legacy_auth",
-        ),
-        (
-            "kanbu_backup_2026-01-19T13-30-00.sql.gz",
-            "pipeline.compressed_truncated",
-        ),
-        (
-            "kanbu_source_2026-01-18T14-30-00.tar.gz.enc",
-            "would be adopted",
-        ),
-    ]
-    .into();
-    assert_eq!(fates(&preview), expected);
+    assert_eq!(fates(&preview), BTreeMap::from(KANBUS_FATES));
     assert_eq!(world.listed().await, 0);
 
     let applied = import(&world, &["--apply"], 3).await;
@@ -226,6 +233,57 @@ async fn an_adopted_backup_is_restored_like_any_other() {
     assert_eq!(world.listed().await, 2);
 }
 
+const FATES_OF_ALL_SORTS: [(&str, &str); 14] = [
+    ("cluster.sql", "import.whole_server"),
+    ("empty.sql", "import.empty"),
+    ("gone.pgc.sha256", "import.checksum_alone"),
+    ("half.pgc", "import.truncated"),
+    ("half.tar", "import.truncated"),
+    ("half.zst", "pipeline.compressed_truncated"),
+    ("head.pgc", "import.truncated"),
+    ("link.sql", "import.symbolic_link"),
+    ("not-text-\u{fffd}.pgc", "adopted"),
+    ("odd.pgc", "import.checksum_malformed"),
+    ("photo.jpg", "import.foreign"),
+    ("plain.sql", "database.dump_incomplete"),
+    ("rotten.pgc", "import.checksum"),
+    ("secret.enc", "import.no_key"),
+];
+
+/// Files of every sort that is no backup, and one that is.
+fn plant_all_sorts(brought: &Path, [archive, zstd, tar]: [&[u8]; 3]) {
+    fs::create_dir(brought).unwrap();
+    let put = |name: &str, bytes: &[u8]| fs::write(brought.join(name), bytes).unwrap();
+    put("empty.sql", b"");
+    put("half.pgc", &archive[..archive.len() / 2]);
+    put("head.pgc", &archive[..20]);
+    put("half.zst", &zstd[..zstd.len() / 2]);
+    put("half.tar", &tar[..2048]);
+    put(
+        "plain.sql",
+        b"--\n-- PostgreSQL database dump\n--\n\nselect 1;\n",
+    );
+    put(
+        "cluster.sql",
+        b"--\n-- PostgreSQL database cluster dump\n--\n",
+    );
+    put("photo.jpg", &[0xff, 0xd8, 0xff, 0xe0, 1, 2, 3]);
+    put("secret.enc", &[7; 900]);
+    put("rotten.pgc", archive);
+    put(
+        "rotten.pgc.sha256",
+        format!("{}  rotten.pgc\n", "0".repeat(64)).as_bytes(),
+    );
+    put("odd.pgc", archive);
+    put("odd.pgc.sha256", b"who knows");
+    put("gone.pgc.sha256", b"");
+    put(".backup-test", b"");
+    fs::create_dir(brought.join("below")).unwrap();
+    symlink(brought.join("empty.sql"), brought.join("link.sql")).unwrap();
+    let not_text = brought.join(OsStr::from_bytes(b"not-text-\xff.pgc"));
+    fs::write(not_text, archive).unwrap();
+}
+
 #[tokio::test]
 async fn what_is_no_whole_backup_is_left_out_with_its_reason() {
     let mut world = World::new().await;
@@ -235,9 +293,6 @@ async fn what_is_no_whole_backup_is_left_out_with_its_reason() {
     let worker = world.worker("one").await;
     world.result(&["backup"]).await;
     world.result(&["backup", "source"]).await;
-    let brought = world.path("brought");
-    fs::create_dir(&brought).unwrap();
-    let put = |name: &str, bytes: &[u8]| fs::write(brought.join(name), bytes).unwrap();
     let get = async |kind: &str, name: &str, decrypt: bool| {
         let path = world.path(name);
         let mut args = vec![
@@ -257,35 +312,8 @@ async fn what_is_no_whole_backup_is_left_out_with_its_reason() {
     let tar = get("source", "a.tar", true).await;
     world.dismiss(worker).await;
 
-    put("empty.sql", b"");
-    put("half.pgc", &archive[..archive.len() / 2]);
-    put("head.pgc", &archive[..20]);
-    put("half.zst", &zstd[..zstd.len() / 2]);
-    put("half.tar", &tar[..2048]);
-    put(
-        "plain.sql",
-        b"--\n-- PostgreSQL database dump\n--\n\nselect 1;\n",
-    );
-    put(
-        "cluster.sql",
-        b"--\n-- PostgreSQL database cluster dump\n--\n",
-    );
-    put("photo.jpg", &[0xff, 0xd8, 0xff, 0xe0, 1, 2, 3]);
-    put("secret.enc", &[7; 900]);
-    put("rotten.pgc", &archive);
-    put(
-        "rotten.pgc.sha256",
-        format!("{}  rotten.pgc\n", "0".repeat(64)).as_bytes(),
-    );
-    put("odd.pgc", &archive);
-    put("odd.pgc.sha256", b"who knows");
-    put("gone.pgc.sha256", b"");
-    put(".backup-test", b"");
-    fs::create_dir(brought.join("below")).unwrap();
-    symlink(brought.join("empty.sql"), brought.join("link.sql")).unwrap();
-    let not_text = brought.join(OsStr::from_bytes(b"not-text-\xff.pgc"));
-    fs::write(not_text, &archive).unwrap();
-
+    let brought = world.path("brought");
+    plant_all_sorts(&brought, [&archive, &zstd, &tar]);
     let args = [
         brought.to_str().unwrap(),
         "--subject",
@@ -293,24 +321,7 @@ async fn what_is_no_whole_backup_is_left_out_with_its_reason() {
         "--apply",
     ];
     let files = import(&world, &args, 3).await;
-    let expected: BTreeMap<&str, &str> = [
-        ("cluster.sql", "import.whole_server"),
-        ("empty.sql", "import.empty"),
-        ("gone.pgc.sha256", "import.checksum_alone"),
-        ("half.pgc", "import.truncated"),
-        ("half.tar", "import.truncated"),
-        ("half.zst", "pipeline.compressed_truncated"),
-        ("head.pgc", "import.truncated"),
-        ("link.sql", "import.symbolic_link"),
-        ("not-text-\u{fffd}.pgc", "adopted"),
-        ("odd.pgc", "import.checksum_malformed"),
-        ("photo.jpg", "import.foreign"),
-        ("plain.sql", "database.dump_incomplete"),
-        ("rotten.pgc", "import.checksum"),
-        ("secret.enc", "import.no_key"),
-    ]
-    .into();
-    assert_eq!(fates(&files), expected);
+    assert_eq!(fates(&files), BTreeMap::from(FATES_OF_ALL_SORTS));
     let text = world.run(&["storage", "import", args[0]]).await.with(3);
     assert!(
         text.stdout.contains("left out: ") && text.stdout.contains("1 directories"),

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::world::World;
+use crate::{running::everything_in, world::World};
 
 async fn world_of_two() -> World {
     let mut world = World::new().await;
@@ -119,34 +119,50 @@ async fn a_bucket_that_is_not_there_fails_its_test_with_the_way_out() {
     assert!(error["hint"].is_string());
 }
 
-#[tokio::test]
-async fn a_storage_is_forgotten_unless_it_holds_a_last_copy() {
-    let mut world = world_of_two().await;
+/// Two backups on the first storage, of which the second one has but the first. Returns the other's id.
+async fn one_on_both_and_one_alone(world: &World) -> String {
     let worker = world.worker("one").await;
     world.result(&["backup"]).await;
-    let both = world.listed().await;
-    // The next one exists on the first storage alone.
     fs::rename(world.path("second"), world.path("aside")).unwrap();
     fs::write(world.path("second"), "").unwrap();
-    let args = ["backup", "--json"];
-    let alone = world.run(&args).await.with(3).result();
+    let alone = world.run(&["backup", "--json"]).await.with(3).result();
     world.dismiss(worker).await;
     fs::remove_file(world.path("second")).unwrap();
     fs::rename(world.path("aside"), world.path("second")).unwrap();
+    alone["artifact"].as_str().unwrap().to_owned()
+}
 
+#[tokio::test]
+async fn a_storage_with_a_last_copy_or_without_confirmation_is_kept() {
+    let mut world = world_of_two().await;
+    let alone = one_on_both_and_one_alone(&world).await;
     let refused = world
         .run(&["storage", "rm", "local", "--confirm", "local"])
         .await
         .refused(5, "catalog.last_copies", "last good copy of 1 backups");
-    assert!(
-        refused.stderr.contains(alone["artifact"].as_str().unwrap()),
-        "{refused:?}"
-    );
+    assert!(refused.stderr.contains(&alone), "{refused:?}");
     let plan = world
         .run(&["storage", "rm", "local", "--dry-run"])
         .await
         .with(5);
     assert!(plan.stdout.contains("forgets 2 copies"), "{plan:?}");
+    for more in [vec![], vec!["--confirm", "local"]] {
+        let args: Vec<_> = ["storage", "rm", "second"]
+            .into_iter()
+            .chain(more)
+            .collect();
+        world
+            .run(&args)
+            .await
+            .refused(2, "usage.not_confirmed", "forgets 2 copies");
+    }
+    let plan = world
+        .run(&["storage", "rm", "second", "--dry-run", "--json"])
+        .await
+        .with(0);
+    assert_eq!(plan.document()["plan"]["copies"], 2, "{plan:?}");
+    let copies = "select count(*)::text from kanbu_backup.artifact_copy";
+    assert_eq!(world.control().texts(copies).await, ["4"]);
 
     // One that only the catalog knows is listed, too.
     world.unset("KANBU_BACKUP_REPLICAS");
@@ -156,59 +172,42 @@ async fn a_storage_is_forgotten_unless_it_holds_a_last_copy() {
         "{text}"
     );
     assert!(text.contains("1 missing"), "{text}");
-    let replica = format!("second={}", world.path("second").display());
-    world.set("KANBU_BACKUP_REPLICAS", &replica);
+}
 
-    let rm = ["storage", "rm", "second"];
-    world
-        .run(&rm)
-        .await
-        .refused(2, "usage.not_confirmed", "forgets 2 copies");
-    world
-        .run(&["storage", "rm", "second", "--confirm", "local"])
-        .await
-        .refused(2, "usage.not_confirmed", "");
-    let plan = world
-        .run(&["storage", "rm", "second", "--dry-run", "--json"])
-        .await
-        .with(0);
-    assert_eq!(plan.document()["plan"]["copies"], 2, "{plan:?}");
-    assert_eq!(world.listed().await, both + 1);
-
-    let before = crate::running::everything_in(&world.path("second"));
-    let ended = world
-        .run(&["storage", "rm", "second", "--confirm", "second"])
-        .await
-        .with(0);
+#[tokio::test]
+async fn a_storage_is_forgotten_with_its_objects_only_if_that_was_asked_for() {
+    let mut world = world_of_two().await;
+    one_on_both_and_one_alone(&world).await;
+    let rm = ["storage", "rm", "second", "--confirm", "second"];
+    let before = everything_in(&world.path("second"));
+    let ended = world.run(&rm).await.with(0);
     assert!(
         ended.stdout.contains("forgot 2 copies on second"),
         "{ended:?}"
     );
     assert!(ended.stderr.contains("still configured"), "{ended:?}");
-    assert_eq!(crate::running::everything_in(&world.path("second")), before);
+    assert_eq!(everything_in(&world.path("second")), before);
 
     // What was forgotten is found again, and then goes with its objects.
     world
         .run(&["catalog", "rebuild", "--storage", "second"])
         .await
         .with(0);
-    let ended = world
-        .run(&["storage", "rm", "second", "--confirm", "second", "--purge"])
-        .await
-        .with(0);
+    let purge: Vec<_> = rm.into_iter().chain(["--purge"]).collect();
+    let ended = world.run(&purge).await.with(0);
     assert!(
         ended.stdout.contains("deleted 1 copies on second"),
         "{ended:?}"
     );
-    let left = crate::running::everything_in(&world.path("second"));
+    let left = everything_in(&world.path("second"));
     assert!(
         left.iter().all(|path| !path.ends_with("manifest.json")),
         "{left:?}"
     );
-    assert_eq!(world.listed().await, both + 1);
+    assert_eq!(world.listed().await, 2);
     world.unset("KANBU_BACKUP_REPLICAS");
     world
-        .run(&["storage", "rm", "second", "--confirm", "second"])
+        .run(&rm)
         .await
         .refused(2, "usage.no_subject", "second");
 }
