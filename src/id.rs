@@ -5,6 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -76,6 +77,14 @@ id! {
     /// One attempt at a job by one worker: one row of `execution`, and part of every object path.
     ExecutionId
 }
+impl ExecutionId {
+    /// When the id was made, to the millisecond; none if another program made it otherwise.
+    pub fn made_at(self) -> Option<DateTime<Utc>> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)
+    }
+}
+
 id! {
     /// An immutable backup object with its manifest: one row of `artifact`.
     ArtifactId
@@ -97,6 +106,15 @@ mod tests {
     fn the_short_form_is_the_random_end_of_the_id() {
         let id: JobId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
         assert_eq!(id.short(), "099a8057");
+    }
+
+    #[test]
+    fn an_execution_id_tells_when_it_was_made() {
+        let id: ExecutionId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        let made_at = id.made_at().unwrap().to_rfc3339();
+        assert_eq!(made_at, "2023-06-30T03:34:18.518+00:00");
+        let random: ExecutionId = "5f0a5dac-9677-4b4c-8ceb-302099a80571".parse().unwrap();
+        assert_eq!(random.made_at(), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! - mechanisms: [`crypto`] (formats and keys), [`storage`] (places), [`pipeline`] (the stream of bytes), [`archive`] (a
 //!   directory as a stream), [`pg`] (speaking to PostgreSQL), [`control`] (our own database)
 //! - state: [`catalog`] (what we possess), [`execution`] (what happened), [`queue`] (how a job waits and is won)
-//! - use cases: [`backup`], [`restore`], [`verify`]
+//! - use cases: [`backup`], [`restore`], [`verify`], [`import`]
 //! - edges: [`kanbu`] (everything Kanbu-shaped), [`config`] (environment to types)
 
 pub mod archive;
@@ -21,6 +21,7 @@ pub mod crypto;
 pub mod execution;
 pub mod fault;
 pub mod id;
+pub mod import;
 pub mod job;
 pub mod kanbu;
 pub mod pg;

@@ -29,6 +29,8 @@ mod dump;
 mod envelopes;
 #[path = "it/gdrive.rs"]
 mod gdrive;
+#[path = "it/import.rs"]
+mod import;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/pooler.rs"]
@@ -39,6 +41,8 @@ mod private_server;
 mod protected;
 #[path = "it/queue.rs"]
 mod queue;
+#[path = "it/restock.rs"]
+mod restock;
 #[path = "it/scrub.rs"]
 mod scrub;
 #[path = "it/scrub_cadence.rs"]

@@ -7,12 +7,16 @@
     reason = "helpers of tests report by panicking too"
 )]
 
+#[path = "process/catalog.rs"]
+mod catalog;
 #[path = "process/drain.rs"]
 mod drain;
 #[path = "process/failures.rs"]
 mod failures;
 #[path = "process/formats.rs"]
 mod formats;
+#[path = "process/import.rs"]
+mod import;
 #[path = "process/main_path.rs"]
 mod main_path;
 #[path = "process/offline.rs"]
@@ -31,6 +35,8 @@ mod running;
 mod scrubbing;
 #[path = "process/stopping.rs"]
 mod stopping;
+#[path = "process/storage_verbs.rs"]
+mod storage_verbs;
 #[path = "process/storages.rs"]
 mod storages;
 #[path = "process/take_over.rs"]

@@ -7,6 +7,7 @@
 )]
 
 mod queue;
+mod storage;
 mod verify;
 
 use std::{path::PathBuf, time::Duration};
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
+    storage::{Catalog, Import, Rebuild, Retire, Storage, Sync},
     verify::Verify,
 };
 
@@ -98,6 +100,9 @@ pub enum Command {
     /// Look after the storages
     #[command(subcommand)]
     Storage(Storage),
+    /// Look after the catalog of backups
+    #[command(subcommand)]
+    Catalog(Catalog),
     /// Check the set-up and say how to fix what is wrong
     Doctor {
         /// Only the queue: invariants, leases, workers, dead jobs, pauses
@@ -319,18 +324,6 @@ fn label(text: &str) -> Result<String, String> {
         return Err("a label is at most 200 bytes on one line".to_owned());
     }
     Ok(text.to_owned())
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Storage {
-    /// Make a mounted directory a storage, once, while it is mounted
-    Init {
-        /// The name of the storage
-        name: String,
-        /// Believe that it is mounted, even on the root file system
-        #[arg(long)]
-        anyway: bool,
-    },
 }
 
 #[cfg(test)]

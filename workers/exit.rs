@@ -70,6 +70,7 @@ impl Exit {
                 | "destination_is_mount"
                 | "pinned"
                 | "last_of_subject"
+                | "last_copies"
                 | "already_running"
                 | "not_dead"
                 | "not_queued"
@@ -116,6 +117,7 @@ mod tests {
             ("database.authentication", Exit::Database),
             ("database.exists", Exit::Refused),
             ("catalog.last_of_subject", Exit::Refused),
+            ("catalog.last_copies", Exit::Refused),
             ("server.already_running", Exit::Refused),
             ("server.not_running", Exit::Database),
             ("tools.client_too_old", Exit::Database),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use kanbu_backup::{config::Env, fault::Failure};
 use kanbu_backup_workers::{
-    cli::{Cli, Command, Config, Migrate},
+    cli::{Catalog, Cli, Command, Config, Migrate},
     exit::Exit,
     output::Output,
     roles,
@@ -68,7 +68,8 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Queue(args) => verbs::queue::run(args, session).await,
         Command::Drain(args) => verbs::drain::run(args, session).await,
         Command::Enqueue(args) => verbs::enqueue::run(args, session).await,
-        Command::Storage(args) => verbs::storage::run(args, session),
+        Command::Storage(args) => verbs::storage::run(args, session).await,
+        Command::Catalog(Catalog::Rebuild(args)) => verbs::catalog::run(&args, session).await,
         Command::Doctor { queue } => verbs::doctor::run(queue, session).await,
         Command::Config(Config::Show { origin }) => Ok(verbs::config::show(origin, session)),
         Command::Version => Ok(verbs::version::run(session.out)),

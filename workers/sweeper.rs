@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use kanbu_backup::{
     backup::Deps,
+    catalog::adopt,
     config::Config,
     execution,
     fault::Failure,
@@ -38,14 +39,19 @@ async fn sweep_all(deps: &Deps, safe_age: Duration) {
     }
 }
 
-/// Where somebody may still publish the folder stays, however old.
+/// An execution that is open may still publish: its folder stays, however old. So does the folder of a backup that the
+/// catalog knows: a repair may be making a copy in it, under the name of an execution that ended long ago.
 async fn sweep_one(storage: &Storage, deps: &Deps, safe_age: Duration) -> Result<(), Failure> {
     let live: BTreeSet<_> = execution::store::publishing(&deps.history)
         .await?
         .into_iter()
         .collect();
     let begun_before = deps.clock.now() - safe_age;
-    for debris in sweep::sweep(storage, &deps.environment, &live, begun_before).await? {
+    let mut debris = sweep::look(storage, &deps.environment, &live, begun_before).await?;
+    let executions: Vec<_> = debris.iter().map(|d| d.folder.execution()).collect();
+    let known = adopt::known(&deps.history, &executions).await?;
+    debris.retain(|debris| !known.contains(&debris.folder.execution()));
+    for debris in sweep::remove(storage, debris).await? {
         info!(storage.name = %storage.name(), folder = %debris.folder, bytes = debris.bytes, "swept what no backup came of");
     }
     Ok(())

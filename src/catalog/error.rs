@@ -44,6 +44,16 @@ pub enum CatalogError {
         decided: StorageName,
         given: StorageName,
     },
+    #[error(
+        "storage {storage} holds the last good copy of {count} backups: {}",
+        list(artifacts)
+    )]
+    LastCopies {
+        storage: StorageName,
+        count: u64,
+        /// The newest of them.
+        artifacts: Vec<ArtifactId>,
+    },
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
@@ -73,6 +83,7 @@ impl Classified for CatalogError {
             | Self::Ambiguous { .. }
             | Self::Pinned(_)
             | Self::LastOfSubject { .. }
+            | Self::LastCopies { .. }
             | Self::WrongStorage { .. } => Fault::Permanent,
         }
     }
@@ -86,6 +97,7 @@ impl Classified for CatalogError {
             Self::Ambiguous { .. } => "catalog.ambiguous",
             Self::Pinned(_) => "catalog.pinned",
             Self::LastOfSubject { .. } => "catalog.last_of_subject",
+            Self::LastCopies { .. } => "catalog.last_copies",
             Self::WrongStorage { .. } => "catalog.wrong_storage",
             Self::Storage(error) => error.code(),
             Self::Manifest(error) => error.code(),
@@ -103,6 +115,14 @@ impl Classified for CatalogError {
             Self::Pinned(_) => "a pinned backup goes only with --force-last and a --reason",
             Self::LastOfSubject { .. } => {
                 "make another backup first, or repeat it with --force-last and a --reason"
+            }
+            Self::LastCopies { storage, .. } => {
+                return Some(
+                    format!(
+                        "give them a copy elsewhere with `kanbu-backup storage sync OTHER`, or delete them; then let {storage} go"
+                    )
+                    .into(),
+                );
             }
             Self::SizeOutOfRange(_) | Self::WrongStorage { .. } => return None,
         };

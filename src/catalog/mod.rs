@@ -10,9 +10,12 @@ mod copy;
 mod deletion;
 mod error;
 mod expected;
+mod holdings;
 mod manifest;
 mod object;
 pub mod rebuild;
+pub mod restock;
+mod retire;
 mod store;
 mod view;
 
@@ -24,11 +27,13 @@ pub use self::{
         PendingDeletion, decide_deletion, deletion_done, pending_deletions, perform_deletion,
     },
     error::CatalogError,
+    holdings::{Holding, Holdings, Lack, holdings, lacking},
     manifest::{
         EnvelopeFacts, MANIFEST_VERSION, MAX_MANIFEST_BYTES, Manifest, ManifestError,
         ManifestWarning, check_seal,
     },
     object::{EnvelopeFormat, object_name},
+    retire::{Retirement, plan_retirement, purge, retire},
     store::{Filter, get, insert, list, newest, pin, resolve, unpin},
     view::{ArtifactView, CHECK_HOLDS_DAYS, CopyView, Risk, proof, risk},
 };

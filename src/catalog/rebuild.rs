@@ -1,10 +1,15 @@
 //! The catalog from nothing: what the storages say of themselves, with no control database at hand.
 
+use futures::stream::{BoxStream, StreamExt};
+
 use super::{CopyState, EnvelopeFormat, MAX_MANIFEST_BYTES, Manifest, ManifestError, check_seal};
 use crate::{
     crypto::{EnvelopeError, HEADER_BYTES, Keyring, ManifestKey, OpenOptions, Opener},
     storage::{Environment, Folder, Found, ObjectKey, Storage, StorageError},
 };
+
+/// Manifests that are read side by side: a storage far away answers each in its own time.
+const AT_ONCE: usize = 16;
 
 /// A manifest that lies on a storage.
 #[derive(Debug)]
@@ -32,18 +37,46 @@ pub enum Seal {
     Refused(ManifestError),
 }
 
-/// Every manifest of an environment, oldest first, each checked as far as the keys reach.
+/// A folder with a manifest, and what came of reading it.
+#[derive(Debug)]
+pub struct Seen {
+    pub folder: Folder,
+    pub found: Result<FoundManifest, StorageError>,
+}
+
+/// Every manifest of an environment, each checked as far as the keys reach, in the storage's own order and a few at once.
+/// An error of the stream itself means that the rest couldn't be listed.
+pub async fn walk(
+    storage: &Storage,
+    environment: &Environment,
+    keyring: &Keyring,
+) -> Result<BoxStream<'static, Result<Seen, StorageError>>, StorageError> {
+    let (storage, keyring) = (storage.clone(), keyring.clone());
+    let folders = storage.complete_folders(environment).await?;
+    let looks = folders.map(move |found| {
+        let (storage, keyring) = (storage.clone(), keyring.clone());
+        async move {
+            let found = found?;
+            let folder = found.folder.clone();
+            let found = look(&storage, found, &keyring).await;
+            Ok(Seen { folder, found })
+        }
+    });
+    Ok(looks.buffered(AT_ONCE).boxed())
+}
+
+/// The same at once, oldest first. One that can't be read is an error.
 pub async fn scan(
     storage: &Storage,
     environment: &Environment,
     keyring: &Keyring,
 ) -> Result<Vec<FoundManifest>, StorageError> {
     let mut manifests = Vec::new();
-    for found in storage.folders(environment).await? {
-        if found.has_manifest {
-            manifests.push(look(storage, found, keyring).await?);
-        }
+    let mut seen = walk(storage, environment, keyring).await?;
+    while let Some(seen) = seen.next().await {
+        manifests.push(seen?.found?);
     }
+    manifests.sort_by_cached_key(|found| (found.folder.stamp(), found.folder.to_string()));
     Ok(manifests)
 }
 
@@ -60,7 +93,7 @@ async fn look(
     let (copy, seal) = match &manifest {
         Err(_) => (CopyState::Damaged, Seal::Unchecked),
         Ok(manifest) => {
-            let copy = match found.bytes_of(manifest.object_name()) {
+            let copy = match data_bytes(storage, &found, manifest).await? {
                 None => CopyState::Missing,
                 Some(there) if there == manifest.envelope.bytes => CopyState::Stored,
                 Some(_) => CopyState::Damaged,
@@ -75,6 +108,22 @@ async fn look(
         copy,
         seal,
     })
+}
+
+/// The size of the data object; a listing that doesn't show it doesn't prove that it is gone.
+async fn data_bytes(
+    storage: &Storage,
+    found: &Found,
+    manifest: &Manifest,
+) -> Result<Option<u64>, StorageError> {
+    if let Some(bytes) = found.bytes_of(manifest.object_name()) {
+        return Ok(Some(bytes));
+    }
+    match storage.head(&manifest.data_key()).await {
+        Ok(info) => Ok(Some(info.bytes)),
+        Err(StorageError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn seal(

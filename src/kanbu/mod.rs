@@ -1,3 +1,4 @@
 //! Everything Kanbu-shaped: its names and its environment. Without this folder the product must still be sound.
 
 pub mod env;
+pub mod names;

@@ -15,9 +15,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::completeness::Completeness;
-pub use self::header::{Header, major_of};
 use self::outlet::Outlet;
+pub use self::{
+    completeness::Completeness,
+    header::{Header, major_of},
+};
 use super::{
     cluster::{APPLICATION, Address, Cluster},
     docker::{self, Container, ContainerChoice},

@@ -4,10 +4,14 @@
 //! execution. A load stops at the first error. What is live is never touched: swapping is another step's work.
 
 mod load;
+mod rehearse;
 
 use sqlx::{AssertSqlSafe, PgConnection, error::DatabaseError};
 
-pub use self::load::{LoadOptions, LoadReport, load};
+pub use self::{
+    load::{LoadOptions, LoadReport, load},
+    rehearse::rehearse,
+};
 pub use super::tables::{TableChecksum, TableCount, table_checksums, table_counts};
 use super::{
     cluster::{Cluster, close},

@@ -142,7 +142,7 @@ impl Stage for GunzipStage {
     }
 }
 
-const MAGIC_BYTES: usize = 4;
+pub(super) const MAGIC_BYTES: usize = 4;
 
 /// Looks at the first bytes, then is what they say.
 enum Guess {
@@ -150,7 +150,7 @@ enum Guess {
     Known(Box<dyn Stage>),
 }
 
-fn by_magic(first: &[u8]) -> Compression {
+pub(super) fn by_magic(first: &[u8]) -> Compression {
     match first {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
         [0x1f, 0x8b, ..] => Compression::Gzip,

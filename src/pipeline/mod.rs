@@ -33,7 +33,7 @@ pub use self::{
     input::Input,
     pace::Slowness,
     parts::PartGrowth,
-    read::{Expected, Opened, Read, check, open},
+    read::{Expected, Opened, Read, See, check, open, peruse},
     seal::Seal,
     target::{Target, TargetEnd},
     unseal::Sealed,

@@ -66,6 +66,8 @@ pub struct Opened {
     pub payload_bytes: u64,
     pub payload_sha256: [u8; 32],
     pub content_bytes: u64,
+    /// As it was recorded, or else as the payload's first bytes told.
+    pub compression: Compression,
     /// Of an object in envelope v2.
     pub manifest_key: Option<ManifestKey>,
     pub metadata: Option<Metadata>,
@@ -80,7 +82,28 @@ pub async fn check(
     watch: Watch,
 ) -> Result<Read, Failure> {
     let reading = Reading::new(input.clone(), expected.clone(), keyring.clone(), watch).await?;
-    on_a_thread(move || reading.check()).await
+    on_a_thread(move || reading.check(&mut Discard)).await
+}
+
+/// Takes a look at content, or wants no more of it.
+pub type See<S> = fn(&mut S, &[u8]) -> Result<(), Failure>;
+
+/// The same, and the content is shown to `see` as it passes, which may refuse more of it. Whatever was seen is provisional
+/// until this returns.
+pub async fn peruse<S: Send + 'static>(
+    input: &Input,
+    expected: &Expected,
+    keyring: &Keyring,
+    watch: Watch,
+    (state, see): (S, See<S>),
+) -> Result<(Read, S), Failure> {
+    let reading = Reading::new(input.clone(), expected.clone(), keyring.clone(), watch).await?;
+    on_a_thread(move || {
+        let mut shown = Shown { state, see };
+        let read = reading.check(&mut shown)?;
+        Ok((read, shown.state))
+    })
+    .await
 }
 
 /// The content as a stream. Whoever consumes it must be able to throw it away until it has ended with `End`.
@@ -155,9 +178,9 @@ impl Reading {
         })
     }
 
-    fn check(mut self) -> Result<Read, Halt> {
+    fn check(mut self, sink: &mut dyn Sink) -> Result<Read, Halt> {
         match self.unlock()? {
-            Ok(unlocked) => self.through(unlocked, &mut Discard),
+            Ok(unlocked) => self.through(unlocked, sink),
             Err(locked) => self.stored_only(locked),
         }
     }
@@ -288,6 +311,10 @@ impl Reading {
                 payload_bytes: payload.bytes,
                 payload_sha256: payload.sha256,
                 content_bytes: counted.given,
+                compression: self
+                    .expected
+                    .compression
+                    .unwrap_or_else(|| decompress::by_magic(&payload.first)),
                 manifest_key: inside.manifest_key,
                 metadata: inside.metadata,
                 generation: inside.generation,
@@ -357,5 +384,17 @@ struct Discard;
 impl Sink for Discard {
     fn accept(&mut self, _: &[u8]) -> Result<(), Halt> {
         Ok(())
+    }
+}
+
+/// Content that somebody looks at.
+struct Shown<S> {
+    state: S,
+    see: See<S>,
+}
+
+impl<S> Sink for Shown<S> {
+    fn accept(&mut self, bytes: &[u8]) -> Result<(), Halt> {
+        (self.see)(&mut self.state, bytes).map_err(Halt::Failed)
     }
 }

@@ -1,14 +1,18 @@
-//! Size and SHA-256 of what passes by.
+//! Size, SHA-256 and first bytes of what passes by.
 
 use sha2::{Digest, Sha256};
 
-use super::stage::{Halt, Sink, size};
+use super::{
+    decompress::MAGIC_BYTES,
+    stage::{Halt, Sink, size},
+};
 
 /// Counts and hashes.
 #[derive(Clone, Default)]
 pub(super) struct Tally {
     sha256: Sha256,
     bytes: u64,
+    first: [u8; MAGIC_BYTES],
 }
 
 /// The result of a [`Tally`].
@@ -16,11 +20,17 @@ pub(super) struct Tally {
 pub(super) struct Tallied {
     pub(super) bytes: u64,
     pub(super) sha256: [u8; 32],
+    /// Zeros where there were fewer.
+    pub(super) first: [u8; MAGIC_BYTES],
 }
 
 impl Tally {
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
+        let seen = usize::try_from(self.bytes).unwrap_or(MAGIC_BYTES);
+        for (place, byte) in self.first.iter_mut().skip(seen).zip(bytes) {
+            *place = *byte;
+        }
         self.bytes += size(bytes);
     }
 
@@ -28,6 +38,7 @@ impl Tally {
         Tallied {
             bytes: self.bytes,
             sha256: self.sha256.finalize().into(),
+            first: self.first,
         }
     }
 }

@@ -41,6 +41,7 @@ pub async fn keeps_every_promise(storage: &Storage) {
     a_deleted_folder_takes_all_that_was_in_it(storage).await;
     hostile_names_stay_what_they_are(storage).await;
     a_probe_leaves_nothing(storage).await;
+    a_trial_succeeds_and_leaves_nothing(storage).await;
 }
 
 fn environment() -> Environment {
@@ -345,6 +346,14 @@ pub async fn hostile_names_stay_what_they_are(storage: &Storage) {
         assert_eq!(content(storage, &key).await, name.as_bytes());
         clean(storage, &environment).await;
     }
+}
+
+pub async fn a_trial_succeeds_and_leaves_nothing(storage: &Storage) {
+    let trial = storage.trial().await;
+    assert!(trial.failed.is_none(), "{trial:?}");
+    assert_eq!(trial.steps.len(), 7, "{trial:?}");
+    let probes: Environment = "kanbu-backup-probe".parse().unwrap();
+    assert_eq!(storage.folders(&probes).await.unwrap(), []);
 }
 
 pub async fn a_probe_leaves_nothing(storage: &Storage) {

@@ -23,6 +23,20 @@ pub struct Found {
 }
 
 impl Found {
+    pub(super) fn empty(folder: Folder) -> Self {
+        Self {
+            folder,
+            objects: Vec::new(),
+            staging: Vec::new(),
+            has_manifest: false,
+        }
+    }
+
+    pub(super) fn add(&mut self, name: String, bytes: u64) {
+        self.has_manifest |= name == MANIFEST;
+        self.objects.push((name, bytes));
+    }
+
     /// The size of one of its objects.
     pub fn bytes_of(&self, name: &str) -> Option<u64> {
         self.objects
@@ -45,14 +59,8 @@ impl Storage {
             entry(&mut found, folder).staging = staging;
         }
         for meta in self.list(environment.as_str()).await? {
-            let location = meta.location.to_string();
-            if let Some((parent, name)) = location.rsplit_once('/')
-                && let Ok(folder) = parent.parse::<Folder>()
-                && folder.to_string() == parent
-            {
-                let found = entry(&mut found, folder);
-                found.has_manifest |= name == MANIFEST;
-                found.objects.push((name.to_owned(), meta.size));
+            if let Some((folder, name)) = placed(&meta) {
+                entry(&mut found, folder).add(name, meta.size);
             }
         }
         for found in found.values_mut() {
@@ -150,12 +158,15 @@ impl Storage {
 fn entry(found: &mut BTreeMap<(DateTime<Utc>, String), Found>, folder: Folder) -> &mut Found {
     found
         .entry((folder.stamp(), folder.to_string()))
-        .or_insert_with(|| Found {
-            folder,
-            objects: Vec::new(),
-            staging: Vec::new(),
-            has_manifest: false,
-        })
+        .or_insert_with(|| Found::empty(folder))
+}
+
+/// The folder an object lies in and its name there, if it is one of ours.
+pub(super) fn placed(meta: &ObjectMeta) -> Option<(Folder, String)> {
+    let location = meta.location.to_string();
+    let (parent, name) = location.rsplit_once('/')?;
+    let folder: Folder = parent.parse().ok()?;
+    (folder.to_string() == parent).then(|| (folder, name.to_owned()))
 }
 
 fn is_manifest(path: &Path) -> bool {

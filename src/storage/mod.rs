@@ -26,8 +26,10 @@ mod remote;
 mod store;
 pub mod sweep;
 mod terms;
+mod trial;
 mod upload;
 mod uploads;
+mod walk;
 mod wire;
 
 #[cfg(feature = "testing")]
@@ -46,6 +48,7 @@ pub use self::{
     read::ObjectInfo,
     store::Storage,
     terms::{Terms, Turn},
+    trial::{Step, Trial},
     upload::Upload,
     wire::Pace,
 };

@@ -64,7 +64,7 @@ impl Storage {
         Ok((written, read, list))
     }
 
-    fn lies(&self, key: &ObjectKey, how: &str) -> StorageError {
+    pub(super) fn lies(&self, key: &ObjectKey, how: &str) -> StorageError {
         StorageError::Other {
             storage: self.name().clone(),
             key: key.to_string(),

@@ -16,7 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["catalog"],
     &["execution"],
     &["queue"],
-    &["backup", "restore", "verify"],
+    &["backup", "restore", "verify", "import"],
     &["kanbu"],
     &["config"],
     &["testing"],
@@ -25,7 +25,7 @@ const ORDER: &[&[&str]] = &[
 /// What the order alone would allow, and why it isn't.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     (
-        "src/backup/ src/restore/ src/verify/",
+        "src/backup/ src/restore/ src/verify/ src/import/",
         &["queue"],
         "a use case never claims, renews or enqueues: it returns what follows as an effect",
     ),

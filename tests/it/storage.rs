@@ -44,6 +44,13 @@ fn folder_of(execution: ExecutionId) -> Folder {
     Folder::of_database(environment(), began(), execution)
 }
 
+/// An execution's id as it was made when the folders' executions began.
+fn of_then() -> ExecutionId {
+    let seconds = began().timestamp().unsigned_abs();
+    let then = uuid::Timestamp::from_unix(uuid::NoContext, seconds, 0);
+    uuid::Uuid::new_v7(then).into()
+}
+
 fn began() -> DateTime<chrono::Utc> {
     DateTime::from_timestamp(1_768_732_200, 0).unwrap()
 }
@@ -221,13 +228,11 @@ async fn an_unreadable_folder_is_an_error_and_not_an_empty_list() {
 async fn the_sweep_takes_dead_executions_leftovers_and_never_a_backup() {
     let place = tempfile::tempdir().unwrap();
     let storage = open(place.path());
-    let [dead, live, backup, empty] = [(); 4].map(|()| folder_of(ExecutionId::new()));
-    let young = Folder::of_source(
-        environment(),
-        began() + TimeDelta::hours(2),
-        ExecutionId::new(),
-    );
-    for folder in [&dead, &live, &backup, &young] {
+    let [dead, live, backup, empty] = [(); 4].map(|()| folder_of(of_then()));
+    let young = Folder::of_source(environment(), began() + TimeDelta::hours(2), of_then());
+    // What is imported stands under the date of its origin.
+    let begun_now = folder_of(ExecutionId::new());
+    for folder in [&dead, &live, &backup, &young, &begun_now] {
         storage
             .put_new(&data(folder), Bytes::from_static(b"12345"))
             .await
@@ -258,7 +263,7 @@ async fn the_sweep_takes_dead_executions_leftovers_and_never_a_backup() {
     for gone in [&dead, &empty] {
         assert!(!place.path().join(gone.to_string()).exists());
     }
-    for kept in [&live, &backup, &young] {
+    for kept in [&live, &backup, &young, &begun_now] {
         assert!(place.path().join(format!("{kept}/dump.kbk")).exists());
         assert!(place.path().join(format!("{kept}/dump.kbk#1")).exists());
     }
@@ -268,7 +273,7 @@ async fn the_sweep_takes_dead_executions_leftovers_and_never_a_backup() {
 async fn a_dropped_upload_leaves_debris_that_the_sweep_takes() {
     let place = tempfile::tempdir().unwrap();
     let storage = open(place.path());
-    let folder = folder_of(ExecutionId::new());
+    let folder = folder_of(of_then());
     let mut upload = storage.upload(&data(&folder)).await.unwrap();
     upload.put_part(Bytes::from_static(b"half")).await.unwrap();
     // As if the process had died: nothing runs any more that could clean up.
@@ -429,4 +434,41 @@ async fn a_made_up_full_disk_says_full(storage: &Storage) {
         .await
         .unwrap_err();
     assert_eq!(error.code(), "storage.full");
+}
+
+#[tokio::test]
+async fn a_trial_names_the_step_that_failed_and_leaves_nothing() {
+    for (trouble, expected) in [
+        (
+            Trouble::PutsFail { with: Errno::NOSPC },
+            ("write", "storage.full"),
+        ),
+        (Trouble::ReadsLie, ("read", "storage.failed")),
+        (
+            Trouble::ReadsFail {
+                with: Errno::ACCESS,
+            },
+            ("read", "storage.denied"),
+        ),
+        (
+            Trouble::ListingFails {
+                with: Errno::ACCESS,
+            },
+            ("list", "storage.denied"),
+        ),
+        (
+            Trouble::PartsFail {
+                from: 1,
+                with: Errno::NOSPC,
+            },
+            ("abort an upload", "storage.full"),
+        ),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let trial = open(place.path()).faulty(trouble).trial().await;
+        let (step, error) = trial.failed.unwrap();
+        assert_eq!((step, error.code()), expected, "{trouble:?}");
+        let left = fs::read_dir(place.path()).unwrap().count();
+        assert_eq!(left, 0, "{trouble:?} left something");
+    }
 }

@@ -208,6 +208,19 @@ impl World {
         executions
     }
 
+    /// The control database is dropped with all that it knew; an empty one, not even prepared, takes its place.
+    pub(crate) async fn lose_control(&mut self) {
+        if let Some((lost, db)) = self.control.take() {
+            db.close().await;
+            drop(lost);
+        }
+        let database = TestServer::shared().await.database("control_anew").await;
+        let config = ControlConfig::new(&database.url, "test");
+        let db = ControlDb::connect(&config).await.unwrap();
+        self.set("KANBU_BACKUP_DATABASE_URL", &database.url.clone());
+        self.control = Some((database, db));
+    }
+
     /// From now on a job is dead after its first failure, so that a test needn't wait for the next attempts.
     pub(crate) async fn without_retries(&self) {
         let rule = "update kanbu_backup.kind_rule set max_attempts = 1";

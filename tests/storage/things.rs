@@ -52,8 +52,12 @@ pub(crate) fn began() -> DateTime<Utc> {
     DateTime::from_timestamp(1_768_732_200, 0).unwrap()
 }
 
+/// Of an execution whose id was made when it began.
 pub(crate) fn folder() -> Folder {
-    Folder::of_database(environment(), began(), ExecutionId::new())
+    let seconds = began().timestamp().unsigned_abs();
+    let then = uuid::Timestamp::from_unix(uuid::NoContext, seconds, 0);
+    let execution = ExecutionId::from(uuid::Uuid::new_v7(then));
+    Folder::of_database(environment(), began(), execution)
 }
 
 pub(crate) fn data(folder: &Folder) -> ObjectKey {

@@ -29,6 +29,8 @@ pub enum VerbError {
     SeveralWorkers { text: String, count: usize },
     #[error("this deletes {0} for good. Nothing was changed")]
     NotConfirmed(String),
+    #[error("this {0}. Nothing was changed")]
+    StorageNotConfirmed(String),
     #[error("{0}")]
     Unusable(String),
 }
@@ -48,7 +50,7 @@ impl Classified for VerbError {
             Self::NotPaused(_) => "pause.not_found",
             Self::UnknownWorker(_) => "worker.not_found",
             Self::SeveralWorkers { .. } => "worker.ambiguous",
-            Self::NotConfirmed(_) => "usage.not_confirmed",
+            Self::NotConfirmed(_) | Self::StorageNotConfirmed(_) => "usage.not_confirmed",
             Self::Unusable(_) => "usage.invalid",
         }
     }
@@ -64,6 +66,10 @@ impl Classified for VerbError {
             Self::NotConfirmed(_) => {
                 Some("repeat it with --yes, or look first with --dry-run".into())
             }
+            Self::StorageNotConfirmed(_) => Some(
+                "repeat it with --confirm and the storage's name, or look first with --dry-run"
+                    .into(),
+            ),
             Self::NotPaused(_) => Some(
                 "`kanbu-backup queue stats` lists the pauses; name the same kind and subject"
                     .into(),

@@ -1,6 +1,7 @@
 //! One operator verb per file. Verbs talk to a person; the work itself is in the use cases.
 
 pub mod backup;
+pub mod catalog;
 pub mod completions;
 pub mod config;
 pub mod decrypt;

@@ -17,14 +17,14 @@ const TRAILER: &str = "-- PostgreSQL database dump complete";
 
 /// Both ends of a dump.
 #[derive(Debug)]
-pub(in crate::pg) struct Completeness {
+pub struct Completeness {
     format: DumpFormat,
     head: Vec<u8>,
     tail: Vec<u8>,
 }
 
 impl Completeness {
-    pub(in crate::pg) fn new(format: DumpFormat) -> Self {
+    pub fn new(format: DumpFormat) -> Self {
         Self {
             format,
             head: Vec::new(),
@@ -32,7 +32,7 @@ impl Completeness {
         }
     }
 
-    pub(in crate::pg) fn see(&mut self, bytes: &[u8]) {
+    pub fn see(&mut self, bytes: &[u8]) {
         let missing = HEAD_BYTES.saturating_sub(self.head.len());
         self.head.extend(bytes.iter().take(missing));
         let news = bytes.len().min(TAIL_BYTES);
@@ -42,12 +42,12 @@ impl Completeness {
     }
 
     /// The header, as soon as enough was seen.
-    pub(in crate::pg) fn header(&self) -> Option<Header> {
+    pub fn header(&self) -> Option<Header> {
         Header::read(self.format, &self.head)
     }
 
     /// To be asked when no more bytes come.
-    pub(in crate::pg) fn verdict(&self) -> Result<(), PgError> {
+    pub fn verdict(&self) -> Result<(), PgError> {
         let reason = match self.format {
             _ if self.head.is_empty() => "it is empty",
             DumpFormat::Custom if self.head.starts_with(MAGIC) => return Ok(()),
