@@ -190,11 +190,11 @@ impl S3Server {
             .with(CredentialWord::SecretAccessKey, SECRET);
         let address = self.address;
         let url = format!("s3://{BUCKET}/set?endpoint=http://{address}");
-        let place = Place::parse(&url).unwrap().with_credentials(credentials);
+        let bucket = Place::parse(&url).unwrap();
         let config = StorageConfig {
             name: name.parse().unwrap(),
             role,
-            place: place.unwrap(),
+            place: bucket.with_credentials(credentials).unwrap(),
             terms,
         };
         Storage::open_at(&config, pace).unwrap()
@@ -293,7 +293,7 @@ async fn answer(
         Some(Fate::Hangs) => {
             let asks = asked(request.method(), request.uri().query().unwrap_or_default());
             let _waiting = Hanging::begin(state, asks);
-            future::pending().await
+            future::pending::<()>().await;
         }
         Some(Fate::Waits(time)) => {
             let _ = timeout(*time, future::pending::<Infallible>()).await;
@@ -395,11 +395,13 @@ async fn noted(answer: Response<Body>, path: &str, state: &State) -> Response<Bo
 fn list_of_uploads(state: &State, files: &std::path::Path) -> Response<Body> {
     let root = files.parent().unwrap();
     let uploads = state.uploads.lock().unwrap();
-    let listed: String = uploads
+    let unfinished = uploads
         .iter()
-        .filter(|(id, _)| root.join(format!(".upload-{id}.json")).exists())
+        .filter(|(id, _)| root.join(format!(".upload-{id}.json")).exists());
+    let listed: Vec<String> = unfinished
         .map(|(id, key)| format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId></Upload>"))
         .collect();
+    let listed = listed.concat();
     Response::new(Body::from(format!(
         "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{listed}</ListMultipartUploadsResult>"
     )))

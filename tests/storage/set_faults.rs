@@ -175,7 +175,7 @@ async fn a_slow_replica_is_dropped_and_mended_and_a_slow_primary_is_waited_for()
         let (one, two) = (S3Server::start().await, S3Server::start().await);
         let primary = S3OrLocal::S3(one);
         let mut set = beside(&primary, &two).await;
-        set.deps.stall_timeout = Duration::from_secs(60);
+        set.deps.stall_timeout = Duration::from_mins(1);
         set.deps.slowness.window = Duration::from_secs(4);
         let S3OrLocal::S3(one) = &primary else {
             panic!("it is a bucket")

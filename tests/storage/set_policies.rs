@@ -3,15 +3,15 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use kanbu_backup::{
-    catalog::CopyState::{Missing, Pending, Stored},
-    execution::Outcome,
+    catalog::CopyState::{self, Missing, Pending, Stored},
+    execution::Outcome::{self, Degraded, Succeeded},
     storage::{Role, Storage, Terms, Trouble, Turn},
 };
 use rustix::io::Errno;
 
 use crate::{
     s3_server::{ANYTHING, Asks, Fate, Fault, S3Server},
-    set::{HASTY, Set, eventually, local},
+    set::{HASTY, Set, Told, eventually, local},
 };
 
 const BROKEN: Trouble = Trouble::PartsFail {
@@ -51,9 +51,22 @@ async fn three(policy: &str, broken: &[&str]) -> Set {
 const ALL: [&str; 3] = ["one", "three", "two"];
 const BACKUP: [&str; 2] = ["archive.kbk", "manifest.json"];
 
+/// What lies there, and what is said of it.
+fn assert_as_told(set: &Set, told: &Told, (name, state): (&str, CopyState), what: &str) {
+    let files = set.lying_on(name);
+    if state == Stored {
+        assert_eq!(files, BACKUP, "{what}");
+    } else {
+        assert_eq!(files, [""; 0], "{what}");
+    }
+    let sentence = format!("no copy on {name}: ");
+    let warnings = told.execution.warnings.iter();
+    let named = warnings.filter(|warning| warning.text.starts_with(&sentence));
+    assert_eq!(named.count(), usize::from(state == Missing), "{what}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_policy_comes_out_as_it_says_and_what_is_missing_is_named_and_mended() {
-    use Outcome::{Degraded, Succeeded};
     for (policy, broken, outcome, states) in [
         (
             "all-or-degraded",
@@ -107,18 +120,7 @@ async fn every_policy_comes_out_as_it_says_and_what_is_missing_is_named_and_mend
         let expected: Vec<_> = ALL.map(str::to_owned).into_iter().zip(states).collect();
         assert_eq!(told.copies(), expected, "{what}");
         for (name, state) in ALL.into_iter().zip(states) {
-            let files = set.lying_on(name);
-            if state == Stored {
-                assert_eq!(files, BACKUP, "{what}");
-            } else {
-                assert_eq!(files, [""; 0], "{what}");
-            }
-            let named = told
-                .execution
-                .warnings
-                .iter()
-                .filter(|w| w.text.starts_with(&format!("no copy on {name}: ")));
-            assert_eq!(named.count(), usize::from(state == Missing), "{what}");
+            assert_as_told(&set, &told, (name, state), &what);
         }
         if states == [Stored; 3] {
             assert_eq!(told.follow_ups, [""; 0], "{what}");
