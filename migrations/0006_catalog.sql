@@ -35,6 +35,8 @@ create index artifact_newest on kanbu_backup.artifact (subject, created_at desc,
 create index artifact_listed on kanbu_backup.artifact (created_at desc, id desc)
     where deletion_decided_at is null;
 
+create index artifact_of_bytes on kanbu_backup.artifact (stored_sha256);
+
 create table kanbu_backup.artifact_copy (
     artifact_id uuid not null references kanbu_backup.artifact (id),
     storage     text not null check (storage <> ''),

@@ -171,12 +171,12 @@ impl Copies {
         lost.map(|attempt| &attempt.storage)
     }
 
-    /// Those of them that gave no answer, or those that did.
-    pub(super) fn lost_by(&self, silence: bool) -> impl Iterator<Item = &Storage> {
+    /// Those of them that gave an answer.
+    pub(super) fn lost_aloud(&self) -> impl Iterator<Item = &Storage> {
         let is_silent = |failure: &Failure| SILENT.contains(&failure.code.as_ref());
         self.0
             .iter()
-            .filter(move |attempt| attempt.loss().is_some_and(|l| is_silent(l) == silence))
+            .filter(move |attempt| attempt.loss().is_some_and(|loss| !is_silent(loss)))
             .map(|attempt| &attempt.storage)
     }
 

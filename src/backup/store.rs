@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Deps, Plan,
-    clear::{clear, clear_beside},
+    clear::clear,
     copies::Copies,
 };
 use crate::{
@@ -151,7 +151,8 @@ impl Ready<'_> {
 
     /// A put that failed for us may have been done all the same. Whoever holds the job by now may have found that
     /// manifest and taken the copy over, so from here on only the holder of the lease removes anything. When too few have
-    /// it, it goes from those, too.
+    /// it, it goes from those, too. Where nobody answers nothing is removed: a deletion that comes through late would meet
+    /// the copy that the repair has made by then.
     async fn clear_lost(&self, lease: &Arc<Lease>, all: bool, deps: &Deps) {
         if self.copies.lost().next().is_none() {
             return;
@@ -161,11 +162,7 @@ impl Ready<'_> {
                 lease.log("what did not become a copy is left to the sweep: the lease is lost");
             }
             Ok(()) | Err(_) if all => clear(&self.plan.folder, deps.storages.iter(), lease).await,
-            Ok(()) | Err(_) => {
-                let folder = &self.plan.folder;
-                clear(folder, self.copies.lost_by(false), lease).await;
-                clear_beside(folder, self.copies.lost_by(true), lease).await;
-            }
+            Ok(()) | Err(_) => clear(&self.plan.folder, self.copies.lost_aloud(), lease).await,
         }
     }
 }

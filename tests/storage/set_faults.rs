@@ -106,7 +106,7 @@ async fn a_replica_that(fault: Fault, reason: &str, what: &str) {
         assert_degraded(&told, reason, what);
         assert_eq!(primary.files(&set), BACKUP, "{what}");
         server.is_well_again();
-        // A storage that doesn't answer is cleared beside the backup, or by the sweep.
+        // Where nobody answers, what lies there is left to the repair, or to the sweep.
         eventually("nothing to be left", async || {
             set.sweep(&set.deps.storages[1]).await;
             (server.unfinished().is_empty() && server.objects().is_empty()).then_some(())
