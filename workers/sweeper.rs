@@ -42,7 +42,7 @@ async fn sweep_all(deps: &Deps, safe_age: Duration) {
 /// An execution that is open may still publish: its folder stays, however old. So does the folder of a backup that the
 /// catalog knows: a repair may be making a copy in it, under the name of an execution that ended long ago.
 async fn sweep_one(storage: &Storage, deps: &Deps, safe_age: Duration) -> Result<(), Failure> {
-    let live: BTreeSet<_> = execution::store::publishing(&deps.history)
+    let live: BTreeSet<_> = execution::store::open(&deps.history)
         .await?
         .into_iter()
         .collect();

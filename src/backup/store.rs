@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{
-    Deps, Plan,
-    clear::clear,
-    copies::Copies,
-};
+use super::{Deps, Plan, clear::clear, copies::Copies};
 use crate::{
     catalog::{
         CopyState, EnvelopeFacts, EnvelopeFormat, Manifest, ManifestError, ManifestWarning,

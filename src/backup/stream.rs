@@ -88,7 +88,8 @@ async fn once(
     storages: &[&Storage],
     lease: &Arc<Lease>,
 ) -> Result<Once, Unwritten> {
-    let turn = turn(storages, lease).await.map_err(Unwritten::Run)?;
+    let turn = Turn::at(storages.iter().copied(), lease.cancelled()).await;
+    let turn = turn.ok_or_else(|| Unwritten::Run(Failure::cancelled()))?;
     let mut recipe = recipe(plan, deps, lease).await.map_err(Unwritten::Run)?;
     let opened = source::open(plan, &deps.sources, lease)
         .await
@@ -102,15 +103,6 @@ async fn once(
         report: opened.report,
         turn,
     })
-}
-
-/// Waits until none of the storages has too many jobs at work.
-async fn turn(storages: &[&Storage], lease: &Lease) -> Result<Turn, Failure> {
-    tokio::select! {
-        biased;
-        turn = Turn::at(storages.iter().copied()) => Ok(turn),
-        () = lease.cancelled().cancelled() => Err(Failure::cancelled()),
-    }
 }
 
 fn phase(plan: &Plan) -> Phase {

@@ -94,17 +94,9 @@ pub async fn earlier_executions(
     Ok(ids.into_iter().map(ExecutionId::from).collect())
 }
 
-/// The executions into whose folders somebody may still write: those that are open, and those of the backups whose copies
-/// an open verification may be making anew.
-pub async fn publishing(db: &ControlDb) -> Result<Vec<ExecutionId>, ControlError> {
-    let query = sqlx::query_scalar!(
-        r#"select id as "id!" from kanbu_backup.execution where ended_at is null
-           union
-           select a.execution_id
-             from kanbu_backup.execution e
-             join kanbu_backup.artifact a on a.subject = split_part(e.subject, '#', 1)
-            where e.ended_at is null and e.kind = 'verify' and a.deletion_decided_at is null"#
-    );
+/// The executions that somebody may still be working on.
+pub async fn open(db: &ControlDb) -> Result<Vec<ExecutionId>, ControlError> {
+    let query = sqlx::query_scalar!("select id from kanbu_backup.execution where ended_at is null");
     let ids = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
         Box::pin(async move { Ok::<_, ControlError>(query.fetch_all(conn).await?) })
     })

@@ -17,6 +17,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Storage, StorageError};
 
@@ -165,18 +166,24 @@ pub struct Turn {
 impl Turn {
     /// Waits until there is room for one more on each of them. All that a job needs is taken at once and in one order,
     /// that of their names: two jobs that each held what the other waits for would wait for ever.
-    pub async fn at<'a>(storages: impl IntoIterator<Item = &'a Storage>) -> Self {
+    /// `None` once the order to stop has come.
+    pub async fn at<'a>(
+        storages: impl IntoIterator<Item = &'a Storage>,
+        stop: &CancellationToken,
+    ) -> Option<Self> {
         let mut storages: Vec<&Storage> = storages.into_iter().collect();
         storages.sort_by(|one, other| one.name().cmp(other.name()));
         let mut permits = Vec::new();
         for storage in storages {
-            if let Some(turns) = &storage.limiter().turns
-                && let Ok(permit) = Arc::clone(turns).acquire_owned().await
-            {
-                permits.push(permit);
-            }
+            let Some(turns) = &storage.limiter().turns else {
+                continue;
+            };
+            let free = Arc::clone(turns).acquire_owned();
+            let permit = stop.run_until_cancelled(free).await?;
+            // Nobody closes them.
+            permits.extend(permit);
         }
-        Self { _permits: permits }
+        Some(Self { _permits: permits })
     }
 }
 
@@ -276,15 +283,20 @@ mod tests {
             })
             .unwrap()
         });
-        let first = Turn::at([&one]).await;
+        let stop = CancellationToken::new();
+        let turn_at = async |storages: &[&Storage]| Turn::at(storages.iter().copied(), &stop).await;
+        let first = turn_at(&[&one]).await;
         assert!(
-            Turn::at([&two.clone(), &one.clone()])
+            turn_at(&[&two.clone(), &one.clone()])
                 .now_or_never()
                 .is_none()
         );
-        let other = Turn::at([&two]).now_or_never().expect("nobody is there");
+        let other = turn_at(&[&two]).now_or_never().expect("nobody is there");
         drop((first, other));
-        let both = Turn::at([&two, &one]).now_or_never();
+        let both = turn_at(&[&two, &one]).now_or_never().flatten();
         assert!(both.is_some());
+        stop.cancel();
+        let told_to_stop = turn_at(&[&one]).now_or_never();
+        assert!(told_to_stop.is_some_and(|turn| turn.is_none()));
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     execution::{Effects, Lease, Leg, Phase, Total},
     fault::Failure,
     job::{Verify, VerifyLevel},
-    storage::StorageName,
+    storage::{StorageName, Turn},
 };
 
 /// Looks at the copies that are due, and mends what is bad if that was asked for. A bad copy is a finding (and degrades the
@@ -90,6 +90,7 @@ impl Round<'_> {
         let Some(mut case) = self.open(artifact, chosen) else {
             return Ok(());
         };
+        let _turn = self.turn(&case).await?;
         self.look(&mut case).await?;
         if self.request.repair {
             let mender = Mender {
@@ -118,6 +119,14 @@ impl Round<'_> {
         };
         let (storages, repair) = (&self.deps.storages, self.request.repair);
         Some(Case::new(artifact, manifest, chosen, storages, repair))
+    }
+
+    /// Waits until there is room for one more job on its storages.
+    async fn turn(&self, case: &Case) -> Result<Turn, Failure> {
+        let storages = case.posts.iter().filter_map(|post| post.storage.as_ref());
+        let turn = Turn::at(storages, self.lease.cancelled()).await;
+        self.lease.stopped()?;
+        turn.ok_or_else(Failure::cancelled)
     }
 
     async fn look(&self, case: &mut Case) -> Result<(), Failure> {

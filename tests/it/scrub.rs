@@ -1,18 +1,22 @@
 //! Repairs as a whole: what is bad is made anew from what is good, byte for byte, and nothing good is ever given up.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, num::NonZeroUsize, path::Path, sync::Arc};
+
+use futures::FutureExt;
 
 use kanbu_backup::{
     catalog::{ArtifactView, CopyState, CopyView, Proof},
     clock::{Clock, SystemClock},
-    execution::{Effects, Lease, Outcome},
-    fault::Failure,
+    execution::{Effects, Lease, Outcome, Stop},
+    fault::{Failure, Fault},
     job::{Percent, Verify, VerifyLevel},
-    storage::Role,
+    storage::{Role, Terms, Turn},
     verify::{self, Deps},
 };
 
-use crate::use_world::{World, storage, subject};
+use tokio_util::sync::CancellationToken;
+
+use crate::use_world::{Kept, World, eventually, storage, storage_on, subject};
 
 pub(crate) const SMALL: &str =
     "create table t as select n, md5(n::text) from generate_series(1, 2000) as n";
@@ -344,4 +348,51 @@ async fn a_sampled_scrub_reads_the_longest_unread_backups_first() {
     };
     let effects = done(&recent, &world.verify_deps()).await.unwrap();
     assert_eq!(effects.result["good"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_waits_for_its_turn_at_storages_that_take_one_at_a_time() {
+    let world = World::new(SMALL).await;
+    world.listed("database:kanbu", &world.deps).await;
+    let singly = Terms {
+        concurrency: NonZeroUsize::new(1),
+        ..Terms::default()
+    };
+    let open = |name, role| storage_on(singly, &world.place("."), name, role);
+    let deps = Deps {
+        storages: vec![open("one", Role::Primary), open("two", Role::Replica)],
+        ..world.verify_deps()
+    };
+    let [one, two] = [&deps.storages[0], &deps.storages[1]];
+    let never = CancellationToken::new();
+    let taken = Turn::at([two], &never).await;
+    let request = look();
+    for told_to_stop in [true, false] {
+        let kept = Kept::new();
+        let (lease, seat, keeper) = kept.split();
+        let waiting = verify::perform(&request, &deps, &lease);
+        tokio::pin!(waiting, keeper);
+        // It takes its turns in the order of their names.
+        let begun = eventually("the first turn to be taken", async || {
+            Turn::at([one], &never).now_or_never().is_none()
+        });
+        tokio::select! {
+            () = begun => {}
+            () = &mut keeper => unreachable!("it keeps on"),
+            _ = &mut waiting => panic!("it has not waited"),
+        }
+        if told_to_stop {
+            seat.stop(Stop::Requested);
+            let stopped = waiting.await.unwrap_err();
+            assert_eq!(stopped.fault, Fault::Cancelled);
+            continue;
+        }
+        drop(taken);
+        let effects = tokio::select! {
+            () = &mut keeper => unreachable!("it keeps on"),
+            ended = &mut waiting => ended.unwrap(),
+        };
+        assert_eq!(effects.result["good"], 2);
+        return;
+    }
 }

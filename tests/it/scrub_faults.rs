@@ -5,7 +5,7 @@ use std::{fs, sync::Arc, time::Duration};
 use futures::{FutureExt, future};
 use kanbu_backup::{
     catalog::{self, CopyState},
-    execution::{Lease, Outcome, Phase, Stop, store},
+    execution::{Outcome, Phase, Stop},
     fault::Fault,
     job::{Verify, VerifyLevel},
     storage::Trouble,
@@ -225,32 +225,4 @@ async fn a_backup_that_is_deleted_while_it_is_mended_does_not_come_back() {
     let (ended, ()) = tokio::join!(verify::perform(&request, &deps, &lease), deleting);
     drop(ended);
     world.assert_nothing_lies("after the deletion");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_broom_spares_the_folders_that_a_verification_may_be_filling() {
-    let world = World::new(SMALL).await;
-    let artifact = world.listed("database:kanbu", &world.deps).await;
-    let spared = async || {
-        let publishing = store::publishing(&world.db).await.unwrap();
-        publishing.contains(&artifact.execution)
-    };
-    assert!(!spared().await);
-    let verification = Lease::unattended();
-    world.bury(&verification).await;
-    let run = async |sql: &str| {
-        let sql = sql.replace("ID", &verification.execution().to_string());
-        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
-            .execute(world.db.bare_pool())
-            .await
-            .unwrap();
-    };
-    run("update kanbu_backup.execution
-            set kind = 'verify', subject = 'database:kanbu#verify', ended_at = null, outcome = null, fault = null
-          where id = 'ID'")
-        .await;
-    assert!(spared().await);
-    run("update kanbu_backup.execution set ended_at = now(), outcome = 'failed', fault = 'lease_lost' where id = 'ID'")
-        .await;
-    assert!(!spared().await);
 }

@@ -238,13 +238,17 @@ pub(crate) fn keyring(key: &str) -> Keyring {
 }
 
 pub(crate) fn storage(place: &Path, name: &str, role: Role) -> Storage {
+    storage_on(Terms::default(), place, name, role)
+}
+
+pub(crate) fn storage_on(terms: Terms, place: &Path, name: &str, role: Role) -> Storage {
     Storage::open(&StorageConfig {
         name: name.parse().unwrap(),
         role,
         place: Place::Local {
             directory: place.join(name),
         },
-        terms: Terms::default(),
+        terms,
     })
     .unwrap()
 }

@@ -13,7 +13,7 @@ use kanbu_backup::{
     execution::{Effects, Lease, Outcome},
     id::{ArtifactId, ExecutionId, JobId},
     job::Verify,
-    storage::{Place, Role, Storage, StorageConfig},
+    storage::{Place, Role, Storage, StorageConfig, Terms},
     testing::{self, TestDatabase},
     verify::{self, Deps},
 };
@@ -52,6 +52,7 @@ impl World {
             place: Place::Local {
                 directory: place.path().to_owned(),
             },
+            terms: Terms::default(),
         });
         let storages = vec![local.unwrap(), server.storage(PACE)];
         let manifest = manifest();

@@ -8,6 +8,7 @@ use kanbu_backup::{
     storage::{Role, Storage, Terms, Trouble, Turn},
 };
 use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     s3_server::{ANYTHING, Asks, Fate, Fault, S3Server},
@@ -219,7 +220,9 @@ async fn a_backup_waits_for_its_turn_at_a_storage_that_takes_one_at_a_time() {
     })
     .await;
     let storage: &Storage = &set.deps.storages[0];
-    let taken = Turn::at([storage]).await;
+    let taken = Turn::at([storage], &CancellationToken::new())
+        .await
+        .unwrap();
     let waiting = set.backup();
     tokio::pin!(waiting);
     let begun = eventually("the backup to begin", async || {
