@@ -187,7 +187,6 @@ pub(super) fn effects(
         follow_ups,
         warnings,
         result,
-        ..Effects::default()
     }
 }
 

@@ -205,7 +205,7 @@ impl Shelf {
             .objects
             .iter()
             .filter(|(name, _)| name.starts_with(prefix));
-        let contents: String = found
+        let contents: Vec<String> = found
             .map(|(name, body)| {
                 let bytes = body.len();
                 format!(
@@ -214,6 +214,7 @@ impl Shelf {
                 )
             })
             .collect();
+        let contents = contents.concat();
         said(
             StatusCode::OK,
             format!("<ListBucketResult>{contents}</ListBucketResult>"),

@@ -7,7 +7,7 @@ use kanbu_backup::{
 };
 
 use crate::{
-    s3_server::{Asks, S3Server},
+    s3_server::{Asks, S3Server, storage_at},
     things::{PACE, PART_BYTES, data, folder, manifest, part, upload},
 };
 
@@ -21,7 +21,7 @@ async fn an_s3_bucket_keeps_every_promise_of_a_storage() {
 async fn an_s3_bucket_that_can_do_less_keeps_every_promise_too() {
     let server = S3Server::start().await;
     let url = server.url("&bulk_delete=false&checksums=false&conditional_put=false");
-    let storage = server.storage_at(&url, "not-a-secret", PACE);
+    let storage = storage_at(&url, "not-a-secret", PACE);
     let can = storage.capabilities();
     assert!(!can.end_to_end_checksum && !can.create_only_put);
     conformance::keeps_every_promise(&storage).await;
@@ -30,7 +30,7 @@ async fn an_s3_bucket_that_can_do_less_keeps_every_promise_too() {
 #[tokio::test]
 async fn a_wrong_secret_is_denied() {
     let server = S3Server::start().await;
-    let storage = server.storage_at(&server.url(""), "wrong", PACE);
+    let storage = storage_at(&server.url(""), "wrong", PACE);
     conformance::a_closed_place_says_denied(&storage).await;
     let error = storage.probe().await.unwrap_err();
     assert_eq!(error.fault(), Fault::Permanent);

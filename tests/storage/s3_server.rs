@@ -142,6 +142,15 @@ pub(crate) struct S3Server {
     serving: JoinHandle<()>,
 }
 
+/// A storage behind any such server.
+pub(crate) fn storage_at(url: &str, secret: &str, pace: Pace) -> Storage {
+    let credentials = [
+        (CredentialWord::AccessKeyId, KEY.to_owned()),
+        (CredentialWord::SecretAccessKey, secret.to_owned()),
+    ];
+    open(url, credentials, pace)
+}
+
 impl Drop for S3Server {
     fn drop(&mut self) {
         self.serving.abort();
@@ -180,7 +189,7 @@ impl S3Server {
     }
 
     pub(crate) fn storage(&self, pace: Pace) -> Storage {
-        self.storage_at(&self.url(""), SECRET, pace)
+        storage_at(&self.url(""), SECRET, pace)
     }
 
     /// The same with what a run needs of it.
@@ -198,14 +207,6 @@ impl S3Server {
             terms,
         };
         Storage::open_at(&config, pace).unwrap()
-    }
-
-    pub(crate) fn storage_at(&self, url: &str, secret: &str, pace: Pace) -> Storage {
-        let credentials = [
-            (CredentialWord::AccessKeyId, KEY.to_owned()),
-            (CredentialWord::SecretAccessKey, secret.to_owned()),
-        ];
-        open(url, credentials, pace)
     }
 
     pub(crate) fn fails(&self, fault: Fault) {

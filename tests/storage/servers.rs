@@ -66,14 +66,15 @@ impl Server {
 
     /// One plain request, and the whole answer as text.
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, String)]) -> String {
-        let mut text = format!(
-            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\n",
-            self.port
+        let headers: Vec<String> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\n{}content-length: 0\r\nconnection: close\r\n\r\n",
+            self.port,
+            headers.concat()
         );
-        for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-        text.push_str("content-length: 0\r\nconnection: close\r\n\r\n");
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut answer = Vec::new();

@@ -34,11 +34,11 @@ pub(crate) fn open(
         .fold(Credentials::default(), |all, (word, text)| {
             all.with(word, text)
         });
-    let place = Place::parse(url).unwrap().with_credentials(credentials);
+    let entered = Place::parse(url).unwrap().with_credentials(credentials);
     let config = StorageConfig {
         name: "remote".parse().unwrap(),
         role: Role::Replica,
-        place: place.unwrap(),
+        place: entered.unwrap(),
         terms: Terms::default(),
     };
     Storage::open_at(&config, pace).unwrap()
