@@ -81,7 +81,10 @@ pub(super) async fn transfer(
     stop: CancellationToken,
 ) -> Result<Arrived, Dropped> {
     let storage = target.storage.clone();
-    let upload = begin(target, limits.stall_timeout, &stop).await?;
+    runner.gauge.begin();
+    let begun = begin(target, limits.stall_timeout, &stop).await;
+    let upload = begun.inspect_err(|_| runner.gauge.end())?;
+    runner.gauge.rest();
     let mut arrived = Arrived { upload, bytes: 0 };
     let taken = tokio::select! {
         biased;
@@ -93,7 +96,7 @@ pub(super) async fn transfer(
             Err(failure) => Err(failure),
         },
     };
-    runner.gauge.rest();
+    runner.gauge.end();
     let Err(failure) = taken else {
         return Ok(arrived);
     };
@@ -171,9 +174,7 @@ async fn take_all(
                     continue;
                 };
                 let finished: Option<Result<u64, Failure>> = finished;
-                let bytes = finished.transpose()?.unwrap_or(0);
-                arrived.bytes += bytes;
-                gauge.moved(bytes);
+                arrived.bytes += finished.transpose()?.unwrap_or(0);
                 if in_flight.is_empty() {
                     gauge.rest();
                 }
