@@ -237,7 +237,8 @@ async fn damage_that_was_read_stays_and_a_copy_that_came_back_is_seen() {
         let id = manifest.artifact;
         database
             .run(&format!(
-                "update kanbu_backup.artifact_copy set state = '{state}', error = 'it was looked at'
+                "update kanbu_backup.artifact_copy
+                    set state = '{state}', error = 'it was looked at', bad_since = now()
                   where artifact_id = '{id}'"
             ))
             .await;

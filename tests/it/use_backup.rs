@@ -117,7 +117,7 @@ fn with(world: &World, storages: [Storage; 2]) -> Deps {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storage_that_fails_degrades_the_backup_and_keeps_nothing() {
+async fn a_storage_that_fails_degrades_the_backup_and_keeps_no_copy() {
     for trouble in troubles() {
         let world = World::new(SMALL).await;
         let bad = world.storage(1).faulty(trouble);
@@ -134,7 +134,13 @@ async fn a_storage_that_fails_degrades_the_backup_and_keeps_nothing() {
         ];
         assert_eq!(states(&effects), expected, "{trouble:?}");
         assert_one_backup(&world, "one");
-        assert_eq!(world.lying_on("two"), Vec::<String>::new(), "{trouble:?}");
+        let left = world.lying_on("two");
+        if matches!(trouble, Trouble::ReadsHang) {
+            // Nobody deletes where nobody answers; the repair reads what lies there, and may need no more than that.
+            assert!(left.len() == 1 && left[0].ends_with("dump.kbk"), "{left:?}");
+        } else {
+            assert_eq!(left, Vec::<String>::new(), "{trouble:?}");
+        }
     }
 }
 

@@ -317,8 +317,14 @@ async fn a_replica_that_hangs_holds_up_a_backup_for_the_stall_time_and_not_for_i
         times: u64::MAX,
         fate: Fate::Hangs,
     });
+    let looked = two.count(Asks::List);
     let hung = set.backup().await;
     assert_eq!(hung.outcome(), Outcome::Degraded);
+    // A deletion that comes through late would meet what the repair has made by then, so none is begun.
+    assert_eq!(
+        (two.count(Asks::List), two.count(Asks::Delete)),
+        (looked, 0)
+    );
     // Its abort goes on beside the run, which has ended before it.
     assert_eq!(two.hanging(Asks::Abort), 1);
     eprintln!(

@@ -258,17 +258,21 @@ async fn write_copies(
     let artifacts: Vec<uuid::Uuid> = copies.iter().map(|(id, _)| id.as_uuid()).collect();
     let states: Vec<String> = copies.iter().map(|(_, state)| state.to_string()).collect();
     sqlx::query!(
-        "insert into kanbu_backup.artifact_copy as known (artifact_id, storage, state, error)
-         select c.artifact_id, $1, c.state,
+        "insert into kanbu_backup.artifact_copy as known (artifact_id, storage, state, bytes, error, bad_since)
+         select c.artifact_id, $1, c.state, case c.state when 'stored' then a.stored_bytes end,
                 case c.state when 'missing' then 'its data object is missing'
-                             when 'damaged' then 'its data object has another size' end
+                             when 'damaged' then 'its data object has another size' end,
+                case when c.state in ('missing', 'damaged') then clock_timestamp() end
            from unnest($2::uuid[], $3::text[]) as c (artifact_id, state)
            join kanbu_backup.artifact a on a.id = c.artifact_id and a.deletion_decided_at is null
           order by c.artifact_id
          on conflict (artifact_id, storage) do update
-            set seen_at = clock_timestamp(),
-                state   = excluded.state,
-                error   = excluded.error
+            set seen_at   = clock_timestamp(),
+                state     = excluded.state,
+                bytes     = excluded.bytes,
+                error     = excluded.error,
+                bad_since = case when excluded.bad_since is not null
+                                 then coalesce(known.bad_since, excluded.bad_since) end
           where known.state in ('stored', 'missing', 'pending')
             and known.state <> excluded.state
             and known.seen_at < $4",
