@@ -74,7 +74,8 @@ impl Keeper {
         (Arc::new(keeper), rechecks)
     }
 
-    /// Takes a claimed execution into care. It isn't renewed for longer than `at_most`.
+    /// Takes a claimed execution into care. It isn't renewed for longer than `at_most`. A process that was frozen between its
+    /// claim and now may have lost it already.
     pub(super) fn admit(&self, claimed: &Claimed, at_most: Duration) -> Lease {
         let (lease, seat) = Lease::grant(
             claimed.execution,
@@ -92,6 +93,7 @@ impl Keeper {
             replies: Vec::new(),
         };
         self.seats().insert(claimed.execution, kept);
+        self.fence();
         lease
     }
 
@@ -310,5 +312,41 @@ impl Keeper {
 
     fn seats(&self) -> MutexGuard<'_, HashMap<ExecutionId, Kept>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{fault::Fault, id::JobId, job::Kind};
+
+    fn claimed(ago: Duration) -> Claimed {
+        Claimed {
+            execution: ExecutionId::new(),
+            job: JobId::new(),
+            kind: Kind::Backup,
+            attempt: 1,
+            subject: "database:db".to_owned(),
+            payload: Value::Null,
+            asked_at: Instant::now().checked_sub(ago).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_lease_that_ran_out_before_its_work_began_is_lost_at_once() {
+        let terms = LeaseTerms::new(Duration::from_secs(10));
+        let (keeper, _rechecks) = Keeper::new(terms);
+        let slept = claimed(terms.fence_after());
+        let lease = keeper.admit(&slept, Duration::from_mins(1));
+        assert_eq!(lease.stopped().unwrap_err().fault, Fault::LeaseLost);
+        assert_eq!(keeper.stopped(slept.execution), Some(Stop::Lost));
+        let fresh = claimed(Duration::ZERO);
+        keeper
+            .admit(&fresh, Duration::from_mins(1))
+            .stopped()
+            .unwrap();
+        assert_eq!(keeper.stopped(fresh.execution), None);
     }
 }

@@ -234,6 +234,10 @@ impl Assignment {
     async fn work(&self, lease: Lease) -> Option<Close> {
         let claimed = &self.claimed;
         let shift = &self.shift;
+        // Frozen since the claim: somebody else may be at it already.
+        if shift.keeper.stopped(claimed.execution) == Some(Stop::Lost) {
+            return None;
+        }
         let job = match Job::from_payload(claimed.kind, claimed.payload.clone()) {
             Ok(job) => job,
             Err(error) => {

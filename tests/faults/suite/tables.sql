@@ -35,12 +35,14 @@ language sql stable as $$
 $$;
 
 -- The work of an execution: from its handler's begin to the handler's end, or to the death of its process. An execution
--- whose handler never began has no work.
+-- whose handler never began has no work. `frozen`: its process was frozen at some time since its claim, perhaps on the very
+-- last step to the handler; what it does awake is judged by the effects alone.
 create view fault_work as
 select b.execution, b.job, b.subject, b.pid, b.note as script, b.at as began,
        coalesce(e.at, a.at, d.until) as ended, e.note as how, (e.at is null) as died,
-       fault_frozen(b.pid, b.at, coalesce(e.at, a.at, d.until, 'infinity')) as frozen
+       fault_frozen(b.pid, x.started_at, coalesce(e.at, a.at, d.until, 'infinity')) as frozen
   from fault_journal b
+  join kanbu_backup.execution x on x.id = b.execution
   left join fault_journal e on e.execution = b.execution and e.what = 'ended'
   left join fault_journal a on a.pid = b.pid and a.what = 'aborting'
   left join fault_blow d on d.pid = b.pid and d.what = 'dead'
