@@ -31,6 +31,8 @@ mod envelopes;
 mod gdrive;
 #[path = "it/import.rs"]
 mod import;
+#[path = "it/load_ways.rs"]
+mod load_ways;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/pooler.rs"]

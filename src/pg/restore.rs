@@ -5,12 +5,18 @@
 
 mod load;
 mod rehearse;
+mod selection;
+mod spool;
+mod toc;
 
 use sqlx::{AssertSqlSafe, PgConnection, error::DatabaseError};
 
 pub use self::{
-    load::{LoadOptions, LoadReport, load},
+    load::{LoadOptions, LoadReport, load, load_parallel},
     rehearse::rehearse,
+    selection::{Choice, NotATable, NotThere, Selection, TableName, UseList},
+    spool::{Spool, SpoolError},
+    toc::Toc,
 };
 pub use super::tables::{TableChecksum, TableCount, table_checksums, table_counts};
 use super::{

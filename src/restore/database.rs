@@ -124,6 +124,7 @@ impl<'a> NewDatabase<'a> {
             format: self.format,
             no_owner: self.no_owner,
             execution: lease.execution(),
+            list: None,
         };
         let cancel = lease.cancelled().clone();
         let report = pg::load(self.tools, self.cluster, self.name, options, feed, cancel).await?;

@@ -66,6 +66,7 @@ async fn a_dump_through_a_container_holds_what_a_direct_one_holds() {
         format: DumpFormat::Custom,
         no_owner: true,
         execution,
+        list: None,
     };
     loaded(&copy, options, feed_of(custom, Message::End))
         .await

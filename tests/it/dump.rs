@@ -28,11 +28,12 @@ use crate::protected::{
     sessions_of, tools,
 };
 
-fn into(format: DumpFormat, execution: ExecutionId) -> LoadOptions {
+fn into(format: DumpFormat, execution: ExecutionId) -> LoadOptions<'static> {
     LoadOptions {
         format,
         no_owner: false,
         execution,
+        list: None,
     }
 }
 

@@ -121,7 +121,7 @@ pub(crate) async fn new_database(
 /// Loads a feed into the cluster's database.
 pub(crate) async fn loaded(
     cluster: &Cluster,
-    options: LoadOptions,
+    options: LoadOptions<'_>,
     feed: Feed,
 ) -> Result<LoadReport, Failure> {
     load(

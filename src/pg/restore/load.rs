@@ -1,18 +1,21 @@
-//! A feed into `pg_restore` or `psql`, which fill a new database.
+//! A feed into `pg_restore` or `psql`, which fill a new database; or a spooled archive into several sessions at once.
 //!
 //! RACE: a plain load is one transaction that `psql` commits when its input ends. So its input is closed only after the
 //! feed said `End` and the dump's own end mark was seen; whatever breaks before kills the tool while its input is open.
+
+use std::num::NonZeroU8;
 
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt, process::ChildStdin};
 use tokio_util::sync::CancellationToken;
 
+use super::{selection::UseList, spool::Spool};
 use crate::{
     fault::Failure,
     id::ExecutionId,
     pg::{
         cluster::Cluster,
-        dump::{Completeness, DumpFormat, application, major_of},
+        dump::{Completeness, DumpFormat, Header, application, major_of},
         error::{PgError, Work},
         process::{Child, ProcessError, Program},
         quote::conninfo,
@@ -23,15 +26,17 @@ use crate::{
 
 /// How a dump is loaded.
 #[derive(Clone, Copy, Debug)]
-pub struct LoadOptions {
+pub struct LoadOptions<'a> {
     pub format: DumpFormat,
     /// Everything belongs to the connecting user, and grants are left out. Without it the roles that the dump names have
     /// to exist. A plain dump can't be loaded so.
     pub no_owner: bool,
     pub execution: ExecutionId,
+    /// Only these entries of the archive. Of a plain dump nothing can be chosen.
+    pub list: Option<&'a UseList>,
 }
 
-impl LoadOptions {
+impl LoadOptions<'_> {
     fn tool(self) -> &'static str {
         match self.format {
             DumpFormat::Custom => "pg_restore",
@@ -54,7 +59,7 @@ pub async fn load(
     tools: &Toolset,
     cluster: &Cluster,
     database: &str,
-    options: LoadOptions,
+    options: LoadOptions<'_>,
     feed: Feed,
     cancel: CancellationToken,
 ) -> Result<LoadReport, Failure> {
@@ -69,14 +74,40 @@ pub async fn load(
         bytes: 0,
     };
     let result = loading.carry(&mut tool).await;
-    if result.is_err()
-        && let Err(error) = tool.child.terminate().await
-    {
-        tracing::warn!(%error, tool = options.tool(), "how the tool ended could not be learned");
+    if result.is_err() {
+        end(&tool.child, options.tool()).await;
     }
     result.map(|()| LoadReport {
         bytes: loading.bytes,
         stderr: tool.child.stderr_tail(),
+    })
+}
+
+/// Fills `database` from a whole archive that lies on this host's disk, by as many sessions. Otherwise like [`load`].
+pub async fn load_parallel(
+    tools: &Toolset,
+    cluster: &Cluster,
+    database: &str,
+    options: LoadOptions<'_>,
+    spool: Spool,
+    jobs: NonZeroU8,
+    cancel: CancellationToken,
+) -> Result<LoadReport, Failure> {
+    spool.require_client(tools.major())?;
+    let bytes = spool.bytes();
+    // Each session opens the archive for itself, by a name that is the same for all.
+    let program = program(tools, cluster, database, options)?
+        .arg(format!("--jobs={jobs}"))
+        .arg("/dev/stdin")
+        .stdin_from(spool.into_file());
+    let child = program.spawn().map_err(PgError::from)?;
+    let ended = ended_well(&child, options.tool(), &cancel).await;
+    if ended.is_err() {
+        end(&child, options.tool()).await;
+    }
+    ended.map(|()| LoadReport {
+        bytes,
+        stderr: child.stderr_tail(),
     })
 }
 
@@ -90,11 +121,23 @@ fn start(
     tools: &Toolset,
     cluster: &Cluster,
     database: &str,
-    options: LoadOptions,
+    options: LoadOptions<'_>,
 ) -> Result<Tool, PgError> {
-    let mut program = Program::new(tools.program(options.tool()))
+    let mut child = program(tools, cluster, database, options)?
         .piped_stdin()
-        .without_stdout();
+        .spawn()?;
+    let input = child.stdin()?;
+    Ok(Tool { child, input })
+}
+
+/// All but where the dump comes from.
+fn program(
+    tools: &Toolset,
+    cluster: &Cluster,
+    database: &str,
+    options: LoadOptions<'_>,
+) -> Result<Program, PgError> {
+    let mut program = Program::new(tools.program(options.tool())).without_stdout();
     for (name, value) in cluster.environment(database, &application(options.execution)) {
         program = program.env(name, value);
     }
@@ -119,14 +162,45 @@ fn start(
     if options.no_owner {
         program = program.args(["--no-owner", "--no-privileges"]);
     }
-    let mut child = program.spawn()?;
-    let input = child.stdin()?;
-    Ok(Tool { child, input })
+    if let Some(list) = options.list {
+        program = program.arg(format!("--use-list={}", list.path()));
+    }
+    Ok(program)
 }
 
-struct Loading {
+async fn end(child: &Child, tool: &'static str) {
+    if let Err(error) = child.terminate().await {
+        tracing::warn!(%error, tool, "how the tool ended could not be learned");
+    }
+}
+
+async fn ended_well(
+    child: &Child,
+    tool: &'static str,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    let status = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(Failure::cancelled()),
+        status = child.wait() => status.map_err(PgError::from)?,
+    };
+    if status.success() {
+        return Ok(());
+    }
+    Err(PgError::tool(tool, Work::Load, status.to_string(), &child.stderr_tail()).into())
+}
+
+/// An older tool may read a newer dump and misunderstand it.
+pub(super) fn require_client(header: &Header, client: u32) -> Result<(), PgError> {
+    match major_of(&header.client_version) {
+        Some(dump) if dump > client => Err(PgError::DumpTooNew { dump, client }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+struct Loading<'a> {
     client: u32,
-    options: LoadOptions,
+    options: LoadOptions<'a>,
     feed: Feed,
     cancel: CancellationToken,
     seen: Completeness,
@@ -134,7 +208,7 @@ struct Loading {
     bytes: u64,
 }
 
-impl Loading {
+impl Loading<'_> {
     /// Carries the feed to the tool. Its input is closed only when the data is known to be complete.
     async fn carry(&mut self, tool: &mut Tool) -> Result<(), Failure> {
         while let Some(data) = self.next().await? {
@@ -169,7 +243,6 @@ impl Loading {
         }
     }
 
-    /// An older tool may read a newer dump and misunderstand it.
     fn check_version(&mut self) -> Result<(), PgError> {
         if self.version_checked {
             return Ok(());
@@ -178,13 +251,7 @@ impl Loading {
             return Ok(());
         };
         self.version_checked = true;
-        match major_of(&header.client_version) {
-            Some(dump) if dump > self.client => Err(PgError::DumpTooNew {
-                dump,
-                client: self.client,
-            }),
-            Some(_) | None => Ok(()),
-        }
+        require_client(&header, self.client)
     }
 
     /// False when the tool no longer reads.
@@ -206,15 +273,6 @@ impl Loading {
     }
 
     async fn ended_well(&self, child: &Child) -> Result<(), Failure> {
-        let status = tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => return Err(Failure::cancelled()),
-            status = child.wait() => status.map_err(PgError::from)?,
-        };
-        if status.success() {
-            return Ok(());
-        }
-        let tool = self.options.tool();
-        Err(PgError::tool(tool, Work::Load, status.to_string(), &child.stderr_tail()).into())
+        ended_well(child, self.options.tool(), &self.cancel).await
     }
 }
