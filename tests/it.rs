@@ -45,6 +45,8 @@ mod protected;
 mod queue;
 #[path = "it/restock.rs"]
 mod restock;
+#[path = "it/round_trip.rs"]
+mod round_trip;
 #[path = "it/scrub.rs"]
 mod scrub;
 #[path = "it/scrub_cadence.rs"]
