@@ -10,12 +10,13 @@ use kanbu_backup::{
         BackupFormat, Config, ControlSettings, EncryptionSettings, ProtectedSettings,
         StorageSettings,
     },
-    control::{self, ControlConfig, ControlDb, ControlError, embedded},
+    control::{self, ControlConfig, ControlDb, ControlError},
     crypto::{KeyMaterial, Keyring},
     fault::Failure,
     job::Subject,
     pg::{
         cluster::Cluster,
+        server,
         tools::{self, Toolset},
     },
     restore::{self, DatabaseTarget, Origin},
@@ -30,7 +31,7 @@ use crate::dispatch::Deps;
 pub async fn control(settings: &ControlSettings) -> Result<ControlDb, Failure> {
     let url = match &settings.url {
         Some(url) => url.expose().to_owned(),
-        None => embedded::discover(&settings.state_directory)?,
+        None => server::discover(&settings.state_directory)?,
     };
     connect(&url, settings, "cli").await
 }

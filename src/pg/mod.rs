@@ -9,6 +9,7 @@ pub mod facts;
 pub mod process;
 mod quote;
 pub mod restore;
+pub mod server;
 mod tables;
 pub mod tools;
 mod url;
