@@ -31,6 +31,8 @@ mod envelopes;
 mod gdrive;
 #[path = "it/import.rs"]
 mod import;
+#[path = "it/inventory.rs"]
+mod inventory;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/pooler.rs"]
