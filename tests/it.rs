@@ -41,6 +41,8 @@ mod pooler;
 mod private_server;
 #[path = "it/protected.rs"]
 mod protected;
+#[path = "it/prove.rs"]
+mod prove;
 #[path = "it/queue.rs"]
 mod queue;
 #[path = "it/restock.rs"]

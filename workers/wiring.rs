@@ -21,7 +21,7 @@ use kanbu_backup::{
     },
     restore::{self, DatabaseTarget, Origin},
     storage::{Environment, Place, Role, Storage, StorageConfig, Terms},
-    verify,
+    verify::{self, ProofTerms},
 };
 use tracing::warn;
 
@@ -180,11 +180,25 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
             catalog: db.clone(),
         },
         verify: verify::Deps {
+            proof: proof(config, toolsets)?,
             storages,
             keyring,
             stall_timeout: pipeline.stall_timeout,
             catalog: db,
         },
+    })
+}
+
+/// How backups are restored in a test.
+pub fn proof(config: &Config, toolsets: Vec<Toolset>) -> Result<ProofTerms, Failure> {
+    let settings = &config.worker.proof;
+    let directory = config.control.state_directory.join(server::SCRATCH);
+    let target = target(config, &toolsets)?;
+    Ok(ProofTerms {
+        ground: settings.ground,
+        with_amcheck: settings.with_amcheck,
+        holds_for: settings.holds_for,
+        ..ProofTerms::new(directory, target, toolsets)
     })
 }
 

@@ -1,5 +1,7 @@
 //! Speaking to the protected PostgreSQL: client tools, processes, containers, server facts. Knows none of our own tables.
 
+pub mod amcheck;
+pub mod assertion;
 pub mod cluster;
 pub mod complaint;
 pub mod docker;
@@ -10,6 +12,7 @@ pub mod inventory;
 pub mod process;
 mod quote;
 pub mod restore;
+pub mod scratch;
 pub mod server;
 mod tables;
 pub mod tools;

@@ -154,11 +154,11 @@ const BAD_CALLS: &[(&str, &str)] = &[
     ),
     (
         r#"enqueue_verify('database:x', '{"level": "deep"}')"#,
-        "level is not quick or checked",
+        "level is not quick, checked or proven",
     ),
     (
         r#"enqueue_verify('database:x', '{"level": null}')"#,
-        "level is not quick or checked",
+        "level is not quick, checked or proven",
     ),
     (
         r#"enqueue_verify('database:x', '{"backup": 7}')"#,

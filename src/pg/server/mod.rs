@@ -13,6 +13,7 @@ mod place;
 use std::{
     fmt,
     fs::{self, File},
+    io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::ExitStatus,
@@ -145,6 +146,9 @@ impl PrivateServer {
         let toolset = options.choose(&place.data())?;
         let owner = place.own()?;
         let lock = place.lock_for_server(options.orphan_patience).await?;
+        if options.socket_only {
+            place.require_short()?;
+        }
         let last_port = place.last_connection().map(|connection| connection.port);
         place.forget_earlier_server()?;
         let runner = place.runner()?;
@@ -228,6 +232,14 @@ impl PrivateServer {
             .map_err(|source| ServerError::Start { source })
     }
 
+    /// Ends it at once and waits: for data that nobody wants again.
+    pub async fn discard(self) -> Result<(), ServerError> {
+        self.child.signal(Signal::QUIT);
+        let end = self.child.wait().await;
+        end.map(drop)
+            .map_err(|source| ServerError::Start { source })
+    }
+
     async fn ensure_database(&self) -> Result<(), ServerError> {
         let create = async {
             let mut connection = PgConnection::connect(&self.url_of("postgres")).await?;
@@ -257,6 +269,33 @@ impl fmt::Debug for PrivateServer {
             .field("pid", &self.child.id())
             .finish_non_exhaustive()
     }
+}
+
+/// Makes a directory ours without a server, for as long as the file stays open.
+pub fn occupy(directory: &Path) -> Result<File, ServerError> {
+    Place::new(directory).own()
+}
+
+/// Ends an orphaned server and removes the directory with all that is in it. False: its owner lives, and nothing happened.
+pub async fn clear(directory: &Path) -> Result<bool, ServerError> {
+    if !directory.exists() {
+        return Ok(true);
+    }
+    let place = Place::new(directory);
+    let _owner = match place.own() {
+        Ok(owner) => owner,
+        Err(ServerError::AlreadyRunning { .. }) => return Ok(false),
+        Err(other) => return Err(other),
+    };
+    let _lock = place.lock_for_server(ORPHAN_PATIENCE).await?;
+    // RACE: what a killed `initdb` had started may still be writing here; then a second pass finds the rest.
+    let removed = async || tokio::fs::remove_dir_all(directory).await;
+    match removed().await {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => removed().await,
+        first => first,
+    }
+    .map_err(files("remove", directory))?;
+    Ok(true)
 }
 
 /// The URL of the private server that another process runs on this directory.

@@ -37,6 +37,10 @@ const LOCK_TICK: Duration = Duration::from_millis(50);
 /// Users without privileges that hosts have, the fitting one first.
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
+/// The longest path of a socket on every system that we know, and what the server puts behind its directory.
+const MAX_SOCKET_BYTES: usize = 103;
+const SOCKET_NAME_BYTES: usize = "/.s.PGSQL.5432".len();
+
 /// Where test restores happen, beside the data; it may be there before the data is.
 pub const SCRATCH: &str = "scratch";
 
@@ -78,6 +82,15 @@ impl Place {
     /// The password's place inside a cluster's directory.
     pub(super) fn password_in(cluster: &Path) -> PathBuf {
         cluster.join("kanbu_backup.password")
+    }
+
+    /// The address of a socket has no room for a long path.
+    pub(super) fn require_short(&self) -> Result<(), ServerError> {
+        let directory = self.data();
+        if directory.as_os_str().len() + SOCKET_NAME_BYTES <= MAX_SOCKET_BYTES {
+            return Ok(());
+        }
+        Err(ServerError::TooLong { directory })
     }
 
     fn owner_lock(&self) -> PathBuf {
