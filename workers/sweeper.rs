@@ -1,4 +1,5 @@
-//! The broom: once at the start and then every hour, what dead executions left on the storages is removed.
+//! The broom: once at the start and then every hour, what dead executions left is removed: on the storages, and where
+//! backups are restored in a test.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -9,6 +10,7 @@ use kanbu_backup::{
     execution,
     fault::Failure,
     storage::{Storage, sweep},
+    verify,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -17,13 +19,22 @@ use tracing::{info, warn};
 const EVERY: Duration = Duration::from_hours(1);
 
 /// Sweeps in the background until `stop`.
-pub fn spawn(deps: &Deps, config: &Config, stop: CancellationToken) -> JoinHandle<()> {
-    let (deps, safe_age) = (deps.clone(), config.worker.sweep_after);
+pub fn spawn(
+    deps: &Deps,
+    proof: &verify::ProofTerms,
+    config: &Config,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
+    let (deps, proof) = (deps.clone(), proof.clone());
+    let safe_age = config.worker.sweep_after;
     tokio::spawn(async move {
         let mut round = tokio::time::interval(EVERY);
         loop {
             tokio::select! {
-                _ = round.tick() => sweep_all(&deps, safe_age).await,
+                _ = round.tick() => {
+                    sweep_all(&deps, safe_age).await;
+                    sweep_test_restores(&deps, &proof).await;
+                }
                 () = stop.cancelled() => return,
             }
         }
@@ -36,6 +47,12 @@ async fn sweep_all(deps: &Deps, safe_age: Duration) {
             Ok(()) => {}
             Err(failure) => warn!(storage.name = %storage.name(), %failure, "could not sweep"),
         }
+    }
+}
+
+async fn sweep_test_restores(deps: &Deps, proof: &verify::ProofTerms) {
+    if let Err(failure) = verify::sweep(proof, &deps.history).await {
+        warn!(%failure, "could not sweep what dead test restores left");
     }
 }
 
