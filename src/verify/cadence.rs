@@ -74,6 +74,7 @@ fn key(what: &str, every: Duration, subject: &Subject, now: DateTime<Utc>) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::VerifyLevel;
 
     #[test]
     fn a_period_has_one_key_and_the_next_one_another() {
@@ -89,5 +90,25 @@ mod tests {
         let other = cadence.due(&long, DateTime::UNIX_EPOCH).request_key;
         assert!(other.len() < 255);
         assert_ne!(other, cadence.due(&kanbu, DateTime::UNIX_EPOCH).request_key);
+    }
+
+    #[test]
+    fn a_test_restore_is_due_beside_a_scrub_and_only_databases_are_asked() {
+        let every = Duration::from_hours(24);
+        let cadence = ProofCadence {
+            every,
+            checks: vec!["select true".to_owned()],
+        };
+        let scrub = Cadence {
+            every,
+            sample: Percent::ALL,
+        };
+        let (now, kanbu) = (DateTime::UNIX_EPOCH, "database:kanbu".parse().unwrap());
+        let due = cadence.due(&kanbu, now);
+        assert_ne!(due.request_key, scrub.due(&kanbu, now).request_key);
+        assert_eq!(due.request.level, VerifyLevel::Proven);
+        assert_eq!(due.request.checks, cadence.checks);
+        let tree = cadence.due(&"source:app".parse().unwrap(), now);
+        assert!(tree.request.checks.is_empty());
     }
 }

@@ -83,12 +83,19 @@ async fn on_a_private_server(
     let terms = &proving.deps.proof;
     let size = origin.server.as_ref().map_or(0, |server| server.size_bytes);
     let bytes = size.max(proving.artifact.content_bytes);
-    ground::require_room_for_database(&terms.directory, bytes)
-        .map_err(|error| Off::Failed(error.into()))?;
+    ground::require_room_for_database(&terms.directory, bytes).map_err(off)?;
     let directory = terms.directory.join(proving.lease.execution().to_string());
     let trial = while_it_runs(proving, origin, toolset, &directory).await;
     sweep::clear(&directory, proving.lease).await;
     trial
+}
+
+/// A directory that can't be used is no place. A full disk is one, and no reason to fill another.
+fn off(error: VerifyError) -> Off {
+    match error {
+        VerifyError::Scratch(..) => Off::Unfit(error.into()),
+        other => Off::Failed(other.into()),
+    }
 }
 
 async fn while_it_runs(

@@ -143,6 +143,12 @@ pub(super) fn effects(proving: &Proving<'_>, trial: Trial) -> Effects {
         })
         .collect();
     warnings.extend(found.warnings);
+    if let Some(failure) = &failed {
+        tracing::error!(
+            error.code = %failure.code, artifact.id = %artifact.id, subject = %artifact.subject,
+            "a test restore failed: {failure}"
+        );
+    }
     let holds_for = proving.deps.proof.holds_for;
     Effects {
         warnings,
