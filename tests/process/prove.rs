@@ -10,7 +10,10 @@ use kanbu_backup::{
     queue::{self, JobFilter, JobState},
 };
 
-use crate::{running::until, world::World};
+use crate::{
+    running::{Running, until},
+    world::World,
+};
 
 /// Directories of test restores, and databases of this world's executions on the protected server.
 async fn left(world: &World) -> Vec<String> {
@@ -184,5 +187,38 @@ async fn what_is_pending_is_read_newest_first_and_then_nothing_is() {
     assert_eq!(again["backups"], 0);
     let stats = world.run(&["verify", "--stats"]).await.with(0);
     assert!(stats.stdout.contains("pending"), "{}", stats.stdout);
+    world.dismiss(worker).await;
+}
+
+/// Far more than a worker may take, and nothing that can be compressed.
+const BULK: &str = "
+    create table bulk (id integer primary key, bytes bytea not null);
+    alter table bulk alter bytes set storage external;
+    insert into bulk select n, string_agg(sha512(convert_to(random()::text || m, 'UTF8')), '')
+      from generate_series(1, 96) as n, generate_series(1, 16384) as m group by n;";
+
+/// The most memory that a process has taken so far, without the pages of its binary.
+fn peak_kib(worker: &Running) -> u64 {
+    let path = format!("/proc/{}/status", worker.pid());
+    let status = fs::read_to_string(path).unwrap();
+    let kib = |name: &str| -> u64 {
+        let line = status.lines().find(|line| line.starts_with(name));
+        let number = line.unwrap().split_whitespace().nth(1);
+        number.unwrap().parse().unwrap()
+    };
+    kib("VmHWM:") - kib("RssFile:")
+}
+
+#[tokio::test]
+async fn a_test_restore_takes_no_more_memory_than_a_worker_may() {
+    let world = World::new().await;
+    world.protected.run(BULK).await;
+    let worker = world.worker("one").await;
+    world.result(&["backup", "database"]).await;
+    let proven = world.result(&["test-restore"]).await;
+    assert_eq!(proven["proven"], true);
+    let peak = peak_kib(&worker);
+    println!("a test restore of 96 MiB took {peak} KiB");
+    assert!(peak <= 64 * 1024, "{peak} KiB");
     world.dismiss(worker).await;
 }
