@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, error::DatabaseError};
 
 use super::{
     cluster::{Cluster, close},
@@ -111,16 +111,26 @@ impl ScratchServer {
         Cluster::from_url(&self.server.url_as(READER, database))
     }
 
-    /// Makes a role that owns things and gets rights, and can't log in.
-    pub async fn make_role(&self, name: &str) -> Result<(), PgError> {
-        let statement = format!("create role {} nologin", identifier(name));
-        match run(&self.cluster, statement, "make a role that the dump names").await {
-            Err(PgError::Query {
-                source: sqlx::Error::Database(refusal),
-                ..
-            }) if refusal.code().as_deref() == Some(DUPLICATE_ROLE) => Ok(()),
-            made => made,
+    /// Makes roles that own things and get rights, and can't log in. Those that are there stay as they are.
+    pub async fn make_roles(&self, names: &[String]) -> Result<(), PgError> {
+        let mut connection = self.cluster.connect(None).await?;
+        for name in names {
+            let statement = format!("create role {} nologin", identifier(name));
+            let made = sqlx::query(AssertSqlSafe(statement))
+                .execute(&mut connection)
+                .await;
+            let is_there = |refusal: &sqlx::Error| {
+                let refusal = refusal.as_database_error();
+                refusal.and_then(DatabaseError::code).as_deref() == Some(DUPLICATE_ROLE)
+            };
+            if let Err(refusal) = made
+                && !is_there(&refusal)
+            {
+                return Err(PgError::query("make a role that the dump names")(refusal));
+            }
         }
+        close(connection).await;
+        Ok(())
     }
 
     /// Which of these extensions can't be installed there.
@@ -142,6 +152,19 @@ impl ScratchServer {
     pub async fn stop(self) -> Result<(), ServerError> {
         self.server.discard().await
     }
+}
+
+/// The roles of a server, without its own.
+pub async fn roles(cluster: &Cluster) -> Result<Vec<String>, PgError> {
+    let mut connection = cluster.connect(None).await?;
+    let roles = sqlx::query_scalar(
+        "select rolname::text from pg_roles where not starts_with(rolname, 'pg_') order by 1",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .map_err(PgError::query("which roles there are"))?;
+    close(connection).await;
+    Ok(roles)
 }
 
 /// Directories of test restores in `root`, each with its execution.

@@ -195,7 +195,7 @@ const BULK: &str = "
     create table bulk (id integer primary key, bytes bytea not null);
     alter table bulk alter bytes set storage external;
     insert into bulk select n, string_agg(sha512(convert_to(random()::text || m, 'UTF8')), '')
-      from generate_series(1, 96) as n, generate_series(1, 16384) as m group by n;";
+      from generate_series(1, 72) as n, generate_series(1, 16384) as m group by n;";
 
 /// The most memory that a process has taken so far, without the pages of its binary.
 fn peak_kib(worker: &Running) -> u64 {
@@ -218,7 +218,7 @@ async fn a_test_restore_takes_no_more_memory_than_a_worker_may() {
     let proven = world.result(&["test-restore"]).await;
     assert_eq!(proven["proven"], true);
     let peak = peak_kib(&worker);
-    println!("a test restore of 96 MiB took {peak} KiB");
+    println!("a test restore of 72 MiB took {peak} KiB");
     assert!(peak <= 64 * 1024, "{peak} KiB");
     world.dismiss(worker).await;
 }

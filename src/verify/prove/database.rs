@@ -29,6 +29,9 @@ use crate::{
 /// Roles that are made one after the other as a dump asks for them.
 const MOST_ROLES: usize = 40;
 
+/// Roles of the protected server that are made beforehand.
+const MOST_KNOWN_ROLES: usize = 2000;
+
 /// A private server that is of no use for this backup. That says nothing about the backup.
 enum Off {
     Unfit(Failure),
@@ -137,10 +140,7 @@ async fn on_it(
         cluster: server.cluster().clone(),
         toolsets: deps.proof.toolsets.clone(),
     };
-    for role in inspect::roles(origin) {
-        let made = server.make_role(&role).await;
-        made.map_err(|error| Off::Failed(error.into()))?;
-    }
+    make_known_roles(proving, origin, server).await?;
     let mut roles = 0;
     let (restored, took) = loop {
         let began = Instant::now();
@@ -150,7 +150,7 @@ async fn on_it(
             break (restored, began.elapsed());
         };
         roles += 1;
-        let made = server.make_role(&role).await;
+        let made = server.make_roles(&[role]).await;
         made.map_err(|error| Off::Failed(error.into()))?;
     };
     let name = scratch::database_of(proving.lease.execution());
@@ -171,6 +171,26 @@ async fn on_it(
         took,
         result,
     })
+}
+
+/// Those of the protected server, where most dumps come from; it may be away, and needn't be there.
+async fn make_known_roles(
+    proving: &Proving<'_>,
+    origin: &Origin,
+    server: &ScratchServer,
+) -> Result<(), Off> {
+    let mut roles = inspect::roles(origin);
+    if let Some(target) = &proving.deps.proof.target {
+        match scratch::roles(&target.cluster).await {
+            Ok(known) => roles.extend(known.into_iter().take(MOST_KNOWN_ROLES)),
+            Err(error) => {
+                let text = format!("the roles of the protected server are not known: {error}");
+                proving.lease.log(text);
+            }
+        }
+    }
+    let made = server.make_roles(&roles).await;
+    made.map_err(|error| Off::Failed(error.into()))
 }
 
 /// What can't be installed would fail the load, and say nothing about the backup.

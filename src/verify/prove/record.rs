@@ -128,27 +128,8 @@ pub(super) fn effects(proving: &Proving<'_>, trial: Trial) -> Effects {
     };
     let failed = broken.or_else(|| found.failure());
     let artifact = proving.artifact;
-    for note in &found.notes {
-        proving.lease.log(&note.text);
-    }
-    let tolerated = found
-        .notes
-        .iter()
-        .filter(|note| note.weight == ProofWeight::Tolerable);
-    let mut warnings: Vec<_> = tolerated
-        .map(|note| Warning {
-            code: note.code.clone(),
-            text: note.text.clone(),
-            degrades: false,
-        })
-        .collect();
+    let mut warnings = told_of(proving, &found, failed.as_ref());
     warnings.extend(found.warnings);
-    if let Some(failure) = &failed {
-        tracing::error!(
-            error.code = %failure.code, artifact.id = %artifact.id, subject = %artifact.subject,
-            "a test restore failed: {failure}"
-        );
-    }
     let holds_for = proving.deps.proof.holds_for;
     Effects {
         warnings,
@@ -175,6 +156,27 @@ pub(super) fn effects(proving: &Proving<'_>, trial: Trial) -> Effects {
         bytes_out: found.bytes,
         ..Effects::default()
     }
+}
+
+/// Says what was found where somebody may read it; what is tolerable becomes a warning.
+fn told_of(proving: &Proving<'_>, found: &Found, failed: Option<&Failure>) -> Vec<Warning> {
+    for note in &found.notes {
+        proving.lease.log(&note.text);
+    }
+    if let Some(failure) = failed {
+        let artifact = proving.artifact;
+        tracing::error!(
+            error.code = %failure.code, artifact.id = %artifact.id, subject = %artifact.subject,
+            "a test restore failed: {failure}"
+        );
+    }
+    let tolerable = |note: &&ProofNote| note.weight == ProofWeight::Tolerable;
+    let warning = |note: &ProofNote| Warning {
+        code: note.code.clone(),
+        text: note.text.clone(),
+        degrades: false,
+    };
+    found.notes.iter().filter(tolerable).map(warning).collect()
 }
 
 #[cfg(test)]
