@@ -111,11 +111,13 @@ impl ScratchServer {
         Cluster::from_url(&self.server.url_as(READER, database))
     }
 
-    /// Makes roles that own things and get rights, and can't log in. Those that are there stay as they are.
+    /// Makes roles that own things and get rights, and can't log in. Those that are there stay as they are. They may do
+    /// everything, since some things (event triggers, publications of all tables) only superusers can own, and here nobody
+    /// is who has to be kept from anything.
     pub async fn make_roles(&self, names: &[String]) -> Result<(), PgError> {
         let mut connection = self.cluster.connect(None).await?;
         for name in names {
-            let statement = format!("create role {} nologin", identifier(name));
+            let statement = format!("create role {} nologin superuser", identifier(name));
             let made = sqlx::query(AssertSqlSafe(statement))
                 .execute(&mut connection)
                 .await;

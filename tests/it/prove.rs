@@ -232,7 +232,12 @@ async fn a_database_of_several_owners_is_proven_with_them_on_a_private_server() 
         &yard.world.cluster,
         &format!(
             "create role owner_{tag}; create role \"Reader {tag}\"; alter table card owner to owner_{tag};
-             grant select on board to \"Reader {tag}\"; alter table note enable row level security;
+             grant select on board to \"Reader {tag}\";
+             create role boss_{tag} superuser; create publication everything for all tables;
+             alter publication everything owner to boss_{tag};
+             create function seen() returns event_trigger language plpgsql as 'begin end';
+             create event trigger watch on ddl_command_end execute function seen();
+             alter event trigger watch owner to boss_{tag}; alter table note enable row level security;
              create policy only_mine on note to owner_{tag} using (n < 10)"
         ),
     )
