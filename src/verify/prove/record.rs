@@ -1,6 +1,6 @@
 //! What becomes of a test restore: a row, a result, and a failure if it found one.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use serde_json::json;
 
@@ -118,18 +118,13 @@ pub(super) fn effects(proving: &Proving<'_>, trial: Trial) -> Effects {
     let (found, broken) = match result {
         Ok(found) => (found, None),
         // However it is classed: to restore the same bytes again would end the same way.
-        Err(failure) => (
-            Found::default(),
-            Some(Failure {
-                fault: Fault::Permanent,
-                ..failure
-            }),
-        ),
+        Err(failure) => (Found::default(), Some(condemned(failure))),
     };
     let failed = broken.or_else(|| found.failure());
     let artifact = proving.artifact;
     let mut warnings = told_of(proving, &found, failed.as_ref());
-    warnings.extend(found.warnings);
+    let is_new = |warning: &Warning| !found.notes.iter().any(|note| note.text == warning.text);
+    warnings.extend(found.warnings.into_iter().filter(is_new));
     let holds_for = proving.deps.proof.holds_for;
     Effects {
         warnings,
@@ -155,6 +150,19 @@ pub(super) fn effects(proving: &Proving<'_>, trial: Trial) -> Effects {
         bytes_in: artifact.stored_bytes,
         bytes_out: found.bytes,
         ..Effects::default()
+    }
+}
+
+/// A restore may find the difference itself, before it is looked for here.
+fn condemned(failure: Failure) -> Failure {
+    let code = match failure.code.as_ref() {
+        "restore.differs" => Cow::Borrowed("proof.differs"),
+        _ => failure.code,
+    };
+    Failure {
+        fault: Fault::Permanent,
+        code,
+        ..failure
     }
 }
 
@@ -205,6 +213,15 @@ mod tests {
         ] {
             assert!(!is_the_backups(&failure(fault, code)), "{code}");
         }
+    }
+
+    #[test]
+    fn a_difference_that_the_restore_found_is_one_of_the_proof() {
+        let failure = Failure::new(Fault::Permanent, "restore.differs", "x differs");
+        assert!(is_the_backups(&failure));
+        assert_eq!(condemned(failure).code, "proof.differs");
+        let key = Failure::new(Fault::Permanent, "key.none_fits", "x");
+        assert_eq!(condemned(key.clone()), key);
     }
 
     #[test]
