@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use kanbu_backup::{
-    backup::Deps,
+    backup,
     catalog::adopt,
     config::Config,
     execution,
@@ -16,16 +16,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::dispatch::Deps;
+
 const EVERY: Duration = Duration::from_hours(1);
 
 /// Sweeps in the background until `stop`.
-pub fn spawn(
-    deps: &Deps,
-    proof: &verify::ProofTerms,
-    config: &Config,
-    stop: CancellationToken,
-) -> JoinHandle<()> {
-    let (deps, proof) = (deps.clone(), proof.clone());
+pub fn spawn(deps: &Deps, config: &Config, stop: CancellationToken) -> JoinHandle<()> {
+    let (deps, proof) = (deps.backup.clone(), deps.verify.proof.clone());
     let safe_age = config.worker.sweep_after;
     tokio::spawn(async move {
         let mut round = tokio::time::interval(EVERY);
@@ -41,7 +38,7 @@ pub fn spawn(
     })
 }
 
-async fn sweep_all(deps: &Deps, safe_age: Duration) {
+async fn sweep_all(deps: &backup::Deps, safe_age: Duration) {
     for storage in &deps.storages {
         match sweep_one(storage, deps, safe_age).await {
             Ok(()) => {}
@@ -50,7 +47,7 @@ async fn sweep_all(deps: &Deps, safe_age: Duration) {
     }
 }
 
-async fn sweep_test_restores(deps: &Deps, proof: &verify::ProofTerms) {
+async fn sweep_test_restores(deps: &backup::Deps, proof: &verify::ProofTerms) {
     if let Err(failure) = verify::sweep(proof, &deps.history).await {
         warn!(%failure, "could not sweep what dead test restores left");
     }
@@ -58,7 +55,11 @@ async fn sweep_test_restores(deps: &Deps, proof: &verify::ProofTerms) {
 
 /// An execution that is open may still publish: its folder stays, however old. So does the folder of a backup that the
 /// catalog knows: a repair may be making a copy in it, under the name of an execution that ended long ago.
-async fn sweep_one(storage: &Storage, deps: &Deps, safe_age: Duration) -> Result<(), Failure> {
+async fn sweep_one(
+    storage: &Storage,
+    deps: &backup::Deps,
+    safe_age: Duration,
+) -> Result<(), Failure> {
     let live: BTreeSet<_> = execution::store::open(&deps.history)
         .await?
         .into_iter()

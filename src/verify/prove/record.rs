@@ -1,6 +1,6 @@
 //! What becomes of a test restore: a row, a result, and a failure if it found one.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -155,13 +155,11 @@ pub(super) fn effects(proving: &Proving<'_>, trial: Trial) -> Effects {
 
 /// A restore may find the difference itself, before it is looked for here.
 fn condemned(failure: Failure) -> Failure {
-    let code = match failure.code.as_ref() {
-        "restore.differs" => Cow::Borrowed("proof.differs"),
-        _ => failure.code,
-    };
+    if failure.code == "restore.differs" {
+        return VerifyError::Differs(failure.message).into();
+    }
     Failure {
         fault: Fault::Permanent,
-        code,
         ..failure
     }
 }
