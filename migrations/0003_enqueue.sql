@@ -61,10 +61,12 @@ begin
         ('prune',   'subject',    true,  false, 'a subject'),
         ('verify',  'subject',    true,  false, 'a subject'),
         ('verify',  'artifact',   false, true,  'an id'),
-        ('verify',  'level',      false, false, 'quick or checked'),
+        ('verify',  'level',      false, false, 'quick, checked or proven'),
         ('verify',  'repair',     false, false, 'true or false'),
         ('verify',  'sample',     false, true,  'a whole number from 1 to 100'),
         ('verify',  'older_than', false, true,  'a whole number of seconds'),
+        ('verify',  'checks',     false, false, 'a list of texts'),
+        ('verify',  'keep',       false, false, 'true or false'),
         ('notify',  'subject',    true,  false, 'a subject'),
         ('notify',  'execution',  true,  false, 'an id')
       ) as v (kind, member, required, nullable, type) where v.kind = p_kind
@@ -77,7 +79,9 @@ begin
             when 'true or false'             then jsonb_typeof(m.value) = 'boolean'
             when 'a subject'                 then jsonb_typeof(m.value) = 'string' and is_subject(m.value #>> '{}')
             when 'an id'                     then jsonb_typeof(m.value) = 'string' and is_id(m.value #>> '{}')
-            when 'quick or checked'          then m.value in ('"quick"', '"checked"')
+            when 'quick, checked or proven'  then m.value in ('"quick"', '"checked"', '"proven"')
+            when 'a list of texts'           then
+                 jsonb_typeof(m.value) = 'array' and not m.value @? 'strict $[*] ? (@.type() <> "string")'
             -- Between two numbers there are only numbers: jsonb sorts by type first.
             when 'a whole number from 1 to 100' then
                  m.value between '1' and '100' and m.value #>> '{}' ~ '^[0-9]+$'

@@ -57,3 +57,39 @@ create table kanbu_backup.artifact_copy (
 
 create index artifact_copy_deleting on kanbu_backup.artifact_copy (artifact_id, storage)
     where state = 'deleting';
+
+-- Test restores: what was restored where, how long it took, and how it ended. Not derived from the storages, and so lost
+-- with this database; the next test restore makes up for it.
+create table kanbu_backup.proof (
+    execution_id uuid primary key,
+    artifact_id  uuid not null references kanbu_backup.artifact (id),
+    -- Whose copy was read; unknown when none could be.
+    storage      text check (storage <> ''),
+    place        text not null check (place in ('scratch', 'server', 'directory')),
+    ended_at     timestamptz not null default clock_timestamp(),
+    -- Until when it counts as *proven*; null: it failed.
+    holds_until  timestamptz,
+    seconds      double precision not null check (seconds >= 0),
+    tables       bigint check (tables >= 0),
+    "rows"       bigint check ("rows" >= 0),
+    files        bigint check (files >= 0),
+    -- Objects of weight, code and text.
+    notes        jsonb not null check (jsonb_typeof(notes) = 'array'),
+    error_code   text,
+    error        text,
+    check ((holds_until is null) = (error_code is not null)),
+    check ((error_code is null) = (error is null))
+);
+
+create index proof_of_artifact on kanbu_backup.proof (artifact_id, ended_at desc, execution_id desc);
+
+-- What the last test restore of a backup says; no row if there was none.
+create function kanbu_backup.last_proof(p_artifact uuid)
+returns table (ended_at timestamptz, is_good boolean, holds boolean, seconds double precision)
+language sql stable
+begin atomic
+  select p.ended_at, p.holds_until is not null, coalesce(p.holds_until > clock_timestamp(), false), p.seconds
+    from kanbu_backup.proof p
+   where p.artifact_id = p_artifact
+   order by p.ended_at desc, p.execution_id desc limit 1;
+end;

@@ -63,6 +63,8 @@ select g.role, privilege, object
     ('worker',  '{select}',  '{job, execution, migration, job_overview, execution_overview, waiting, running}'),
     ('worker',  '{select}',  '{dead_letter, invariant_violation, queue_control, kind_rule}'),
     ('worker',  '{select}',  '{worker_state, kind_overview, pause_in_force}'),
+    ('worker',  '{execute}',                        '{last_proof}'),
+    ('worker',  '{select, insert}',                 '{proof}'),
     ('worker',  '{select, insert, update}',         '{artifact, artifact_copy, keyring, subject}'),
     ('worker',  '{select, insert, update, delete}', '{worker}')
   ) as g (role, privileges, objects),

@@ -24,12 +24,10 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::OnceCell;
 
 use crate::{
-    control::{
-        ControlConfig, ControlDb,
-        embedded::{PrivateServer, ServerOptions},
-    },
+    control::{ControlConfig, ControlDb},
     pg::{
         process::{Child, Program},
+        server::{PrivateServer, ServerOptions},
         tools::{Toolset, find_toolsets},
     },
 };

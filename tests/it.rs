@@ -33,6 +33,8 @@ mod gdrive;
 mod import;
 #[path = "it/load_ways.rs"]
 mod load_ways;
+#[path = "it/inventory.rs"]
+mod inventory;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/pooler.rs"]
@@ -41,6 +43,8 @@ mod pooler;
 mod private_server;
 #[path = "it/protected.rs"]
 mod protected;
+#[path = "it/prove.rs"]
+mod prove;
 #[path = "it/queue.rs"]
 mod queue;
 #[path = "it/restock.rs"]

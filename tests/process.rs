@@ -23,6 +23,8 @@ mod main_path;
 mod offline;
 #[path = "process/pooler.rs"]
 mod pooler;
+#[path = "process/prove.rs"]
+mod prove;
 #[path = "process/queue.rs"]
 mod queue;
 #[path = "process/refusals.rs"]

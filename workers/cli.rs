@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::{
     queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
     storage::{Catalog, Import, Rebuild, Retire, Storage, Sync},
-    verify::Verify,
+    verify::{Level, TestRestore, Verify},
 };
 
 /// Backups of Kanbu and of any PostgreSQL that cannot lie about themselves.
@@ -77,6 +77,8 @@ pub enum Command {
     Show { id: String },
     /// Read backups again: every byte of every copy; and mend what is bad
     Verify(Verify),
+    /// Restore a backup in a test, compare it with what it is to be, and remove it again
+    TestRestore(TestRestore),
     /// Restore a backup into a new database or an empty directory
     Restore(Restore),
     /// Download a backup as a file

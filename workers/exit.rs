@@ -79,7 +79,7 @@ impl Exit {
             ) => Self::Refused,
             ("key", _) | ("envelope", "no_matching_key") => Self::Key,
             ("storage", _) | ("pipeline", "no_storage_left" | "stalled") => Self::Storage,
-            ("envelope" | "integrity" | "manifest" | "archive", _)
+            ("envelope" | "integrity" | "manifest" | "archive" | "proof", _)
             | ("pipeline", "stored_digest_mismatch" | "undecodable" | "compressed_truncated") => {
                 Self::Integrity
             }
@@ -124,6 +124,8 @@ mod tests {
             ("pipeline.stored_digest_mismatch", Exit::Integrity),
             ("envelope.no_matching_key", Exit::Key),
             ("envelope.chunk_auth", Exit::Integrity),
+            ("proof.differs", Exit::Integrity),
+            ("proof.untrue", Exit::Integrity),
             ("artifact.not_found", Exit::NotFound),
             ("config.invalid", Exit::Usage),
             ("queue.invalid", Exit::Usage),

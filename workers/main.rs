@@ -58,6 +58,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Backup(args) => verbs::backup::run(args, session).await,
         Command::List(args) => verbs::list::run(args, session).await,
         Command::Show { id } => verbs::show::run(&id, session).await,
+        Command::TestRestore(args) => verbs::test_restore::run(args, session).await,
         Command::Verify(args) => verbs::verify::run(args, session).await,
         Command::Restore(args) => verbs::restore::run(args, session).await,
         Command::Get(args) => verbs::get::run(args, session).await,

@@ -10,17 +10,18 @@ use kanbu_backup::{
         BackupFormat, Config, ControlSettings, EncryptionSettings, ProtectedSettings,
         StorageSettings,
     },
-    control::{self, ControlConfig, ControlDb, ControlError, embedded},
+    control::{self, ControlConfig, ControlDb, ControlError},
     crypto::{KeyMaterial, Keyring},
     fault::Failure,
     job::Subject,
     pg::{
         cluster::Cluster,
+        server,
         tools::{self, Toolset},
     },
     restore::{self, DatabaseTarget, Origin},
     storage::{Environment, Place, Role, Storage, StorageConfig, Terms},
-    verify,
+    verify::{self, ProofTerms},
 };
 use tracing::warn;
 
@@ -30,7 +31,7 @@ use crate::dispatch::Deps;
 pub async fn control(settings: &ControlSettings) -> Result<ControlDb, Failure> {
     let url = match &settings.url {
         Some(url) => url.expose().to_owned(),
-        None => embedded::discover(&settings.state_directory)?,
+        None => server::discover(&settings.state_directory)?,
     };
     connect(&url, settings, "cli").await
 }
@@ -179,11 +180,25 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
             catalog: db.clone(),
         },
         verify: verify::Deps {
+            proof: proof(config, toolsets)?,
             storages,
             keyring,
             stall_timeout: pipeline.stall_timeout,
             catalog: db,
         },
+    })
+}
+
+/// How backups are restored in a test.
+pub fn proof(config: &Config, toolsets: Vec<Toolset>) -> Result<ProofTerms, Failure> {
+    let settings = &config.worker.proof;
+    let directory = config.control.state_directory.join(server::SCRATCH);
+    let target = target(config, &toolsets)?;
+    Ok(ProofTerms {
+        ground: settings.ground,
+        with_amcheck: settings.with_amcheck,
+        holds_for: settings.holds_for,
+        ..ProofTerms::new(directory, target, toolsets)
     })
 }
 

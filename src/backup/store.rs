@@ -187,6 +187,7 @@ pub(super) fn effects(
         follow_ups,
         warnings,
         result,
+        ..Effects::default()
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Compression {
 pub enum Proof {
     /// No good copy is left. Not a rung: what a backup falls to.
     Lost,
+    /// It was restored in a test, and that failed. No rung either.
+    Failed,
     Stored,
     Replicated,
     Checked,
@@ -82,7 +84,7 @@ pub(super) use words;
 words!(ArtifactKind { Database => "database", Source => "source" });
 words!(Content { PgDumpCustom => "pg_dump-custom", Sql => "sql", Tar => "tar" });
 words!(Compression { Zstd => "zstd", Gzip => "gzip", None => "none" });
-words!(Proof { Lost => "lost", Stored => "stored", Replicated => "replicated", Checked => "checked", Proven => "proven" });
+words!(Proof { Lost => "lost", Failed => "failed", Stored => "stored", Replicated => "replicated", Checked => "checked", Proven => "proven" });
 
 /// A backup that is about to enter the catalog. Everything in it stands in the manifest too.
 #[derive(Clone, Debug)]

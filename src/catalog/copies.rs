@@ -165,7 +165,7 @@ pub async fn standings(
                     order by a.created_at desc, a.id desc, c.storage"#,
                 subject,
                 artifact.map(ArtifactId::as_uuid),
-                level == VerifyLevel::Checked,
+                level != VerifyLevel::Quick,
             );
             Ok::<_, CatalogError>(rows.fetch_all(conn).await?)
         })

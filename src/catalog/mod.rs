@@ -13,6 +13,7 @@ mod expected;
 mod holdings;
 mod manifest;
 mod object;
+mod proof;
 pub mod rebuild;
 pub mod restock;
 mod retire;
@@ -33,7 +34,11 @@ pub use self::{
         ManifestWarning, check_seal,
     },
     object::{EnvelopeFormat, object_name},
+    proof::{
+        Ladder, NewProof, ProofNote, ProofPlace, ProofView, ProofWeight, Rung, Statistics,
+        Verification, insert_proof, ladder, proofs,
+    },
     retire::{Retirement, plan_retirement, purge, retire},
     store::{Filter, get, insert, list, newest, pin, resolve, unpin},
-    view::{ArtifactView, CHECK_HOLDS_DAYS, CopyView, Risk, proof, risk},
+    view::{ArtifactView, CHECK_HOLDS_DAYS, CopyView, Risk, TestRestore, proof, risk},
 };

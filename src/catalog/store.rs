@@ -205,7 +205,9 @@ async fn select_on(
                   a.stored_bytes, a.stored_sha256, a.manifest,
                   c.storage as "storage?", c.state as "state?", c.bytes as "copy_bytes?", c.error as "error?",
                   c.seen_at as "seen_at?", c.checked_at as "checked_at?", c.bad_since as "bad_since?",
-                  coalesce(c.checked_at > clock_timestamp() - make_interval(days => $7), false) as "check_holds!"
+                  coalesce(c.checked_at > clock_timestamp() - make_interval(days => $7), false) as "check_holds!",
+                  p.ended_at as "proof_ended_at?", p.is_good as "proof_is_good?", p.holds as "proof_holds?",
+                  p.seconds as "proof_seconds?"
              from (select *
                      from kanbu_backup.artifact b
                     where b.deletion_decided_at is null
@@ -218,6 +220,7 @@ async fn select_on(
                     order by b.created_at desc, b.id desc
                     limit $6) a
              left join kanbu_backup.artifact_copy c on c.artifact_id = a.id
+             left join lateral kanbu_backup.last_proof(a.id) p on true
             order by a.created_at desc, a.id desc, c.storage"#,
         id.map(ArtifactId::as_uuid),
         filter.kind.map(ArtifactKind::as_str),

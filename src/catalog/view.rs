@@ -43,8 +43,21 @@ pub struct ArtifactView {
     #[serde(skip)]
     pub manifest: String,
     pub copies: Vec<CopyView>,
-    /// Computed from the copies.
+    /// The last one.
+    pub test_restore: Option<TestRestore>,
+    /// Computed from the copies and the last test restore.
     pub proof: Proof,
+}
+
+/// What the last test restore says of a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TestRestore {
+    pub ended_at: DateTime<Utc>,
+    pub is_good: bool,
+    /// It was good, and is not too old, by the database's clock.
+    pub holds: bool,
+    /// From the first byte read to the last comparison: the measured recovery time.
+    pub seconds: f64,
 }
 
 /// That backup on one storage.
@@ -93,13 +106,18 @@ impl ArtifactView {
     }
 }
 
-/// The highest rung that the copies support. A copy that is missing, damaged or not made yet holds the backup at *stored*, however well
-/// the others were checked: each rung includes those below it. *Proven* needs a test restore, of which copies know nothing.
-pub fn proof(copies: &[CopyView]) -> Proof {
+/// The highest rung that the copies and the last test restore support. A copy that is missing, damaged or not made yet holds
+/// the backup at *stored*, however well the others were checked or restored: each rung includes those below it. A test
+/// restore that failed is no rung, and outdoes them all until a later one is good.
+pub fn proof(copies: &[CopyView], last: Option<&TestRestore>) -> Proof {
     let stored = copies.iter().filter(|c| c.state == CopyState::Stored);
     let all_stored = stored.clone().count() == copies.len();
     if stored.clone().next().is_none() {
         Proof::Lost
+    } else if last.is_some_and(|last| !last.is_good) {
+        Proof::Failed
+    } else if all_stored && last.is_some_and(|last| last.holds) {
+        Proof::Proven
     } else if all_stored && stored.clone().all(|c| c.check_holds) {
         Proof::Checked
     } else if all_stored && copies.len() > 1 {
@@ -168,6 +186,10 @@ pub(super) struct Row {
     pub(super) checked_at: Option<DateTime<Utc>>,
     pub(super) bad_since: Option<DateTime<Utc>>,
     pub(super) check_holds: bool,
+    pub(super) proof_ended_at: Option<DateTime<Utc>>,
+    pub(super) proof_is_good: Option<bool>,
+    pub(super) proof_holds: Option<bool>,
+    pub(super) proof_seconds: Option<f64>,
 }
 
 /// Rows that come artifact by artifact, each with all its copies.
@@ -183,7 +205,7 @@ pub(super) fn gather(rows: Vec<Row>) -> Result<Vec<ArtifactView>, CatalogError> 
         }
     }
     for view in &mut views {
-        view.proof = proof(&view.copies);
+        view.proof = proof(&view.copies, view.test_restore.as_ref());
     }
     Ok(views)
 }
@@ -220,6 +242,12 @@ impl Row {
             .key_id
             .map(|key| word(id, "key_id", &key, |w| w.parse().ok()));
         Ok(ArtifactView {
+            test_restore: test_restore(
+                self.proof_ended_at,
+                self.proof_is_good,
+                self.proof_holds,
+                self.proof_seconds,
+            ),
             id: id.into(),
             kind: word(id, "kind", &self.kind, ArtifactKind::from_word)?,
             subject: word(id, "subject", &self.subject, |w| w.parse().ok())?,
@@ -242,6 +270,21 @@ impl Row {
             proof: Proof::Lost,
         })
     }
+}
+
+/// The columns of the last test restore, if there was one.
+pub(super) fn test_restore(
+    ended_at: Option<DateTime<Utc>>,
+    is_good: Option<bool>,
+    holds: Option<bool>,
+    seconds: Option<f64>,
+) -> Option<TestRestore> {
+    Some(TestRestore {
+        ended_at: ended_at?,
+        is_good: is_good?,
+        holds: holds?,
+        seconds: seconds?,
+    })
 }
 
 /// The meaning of a column's text, or an error that names the row and the column.
@@ -298,7 +341,38 @@ mod tests {
             (vec![fresh.clone()], Proof::Checked),
             (vec![fresh.clone(), fresh], Proof::Checked),
         ] {
-            assert_eq!(proof(&copies), expected, "{copies:?}");
+            assert_eq!(proof(&copies, None), expected, "{copies:?}");
+        }
+    }
+
+    #[test]
+    fn a_test_restore_proves_what_is_whole_and_fails_whatever_is_there() {
+        let last = |is_good, holds| TestRestore {
+            ended_at: DateTime::UNIX_EPOCH,
+            is_good,
+            holds,
+            seconds: 1.0,
+        };
+        let good = copy(CopyState::Stored, true);
+        let missing = copy(CopyState::Missing, false);
+        for (copies, last, expected) in [
+            (vec![good.clone()], last(true, true), Proof::Proven),
+            (vec![good.clone()], last(true, false), Proof::Checked),
+            (vec![good.clone()], last(false, false), Proof::Failed),
+            (
+                vec![good.clone(), missing.clone()],
+                last(true, true),
+                Proof::Stored,
+            ),
+            (
+                vec![good, missing.clone()],
+                last(false, false),
+                Proof::Failed,
+            ),
+            (vec![missing], last(true, true), Proof::Lost),
+        ] {
+            let found = proof(&copies, Some(&last));
+            assert_eq!(found, expected, "{copies:?} {last:?}");
         }
     }
 

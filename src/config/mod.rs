@@ -44,7 +44,7 @@ pub use self::{
     settings::SETTINGS,
     source::{SourceSettings, SourceTree},
     storage::StorageSettings,
-    worker::{ScrubSettings, WorkerSettings},
+    worker::{ProofSettings, ScrubSettings, WorkerSettings},
 };
 pub use crate::{
     kanbu::env::{BackupFormat, SchedulerMode, StorageWord},

@@ -1,7 +1,7 @@
 //! The table: every setting there is, declared once.
 
 use super::setting::{Fallback, Form, Secrecy, Setting};
-use crate::{archive, kanbu::env as kanbu};
+use crate::{archive, kanbu::env as kanbu, pg::scratch::Ground};
 
 const POSTGRES_URL: Form = Form::Said("a URL postgresql://user:password@host:port/database");
 const ADDRESSES: Form = Form::List {
@@ -186,6 +186,20 @@ settings! {
     SCRUB_PERCENT: "KANBU_BACKUP_SCRUB_PERCENT", Some("worker.scrub_percent"), Form::Whole { from: 1, to: 100 },
         Fallback::Text("100"), Open,
         "How many of the backups each of these rounds reads, those read longest ago first.";
+    PROVE_DAYS: "KANBU_BACKUP_PROVE_DAYS", Some("proof.days"),
+        Form::Said("a whole number of days from 1 to 365, or off"), Fallback::Text("7"), Open,
+        "How often the newest backup of each subject is restored in a [test](proof.md), one after the other.";
+    PROVE_ON: "KANBU_BACKUP_PROVE_ON", Some("proof.on"), Form::Words(Ground::WORDS), Fallback::Text("auto"), Open,
+        "Where databases are restored to in a test: a private server started from installed binaries, a database on the \
+         protected server, or the first of these that is possible.";
+    PROOF_HOLDS: "KANBU_BACKUP_PROOF_HOLDS_DAYS", Some("proof.holds_days"), Form::Whole { from: 1, to: 3650 },
+        Fallback::Text("31"), Open,
+        "How long a backup counts as proven after a test restore.";
+    PROVE_AMCHECK: "KANBU_BACKUP_PROVE_AMCHECK", Some("proof.amcheck"), Form::Words(&["on", "off"]),
+        Fallback::Text("off"), Open,
+        "Whether `pg_amcheck` looks at every database that was restored in a test.";
+    CHECKS_FILE: "KANBU_BACKUP_CHECKS_FILE", Some("proof.checks_file"), Form::Path, Fallback::None, Open,
+        "SQL statements that must each return true in a database that was restored in a test; read where the test is asked for.";
 
     TIMEZONE: kanbu::BACKUP_CRON_TIMEZONE, Some("schedule.timezone"),
         Form::Said("a zone of the IANA database, like Europe/Amsterdam"), Fallback::Text(kanbu::DEFAULT_TIMEZONE), Open,

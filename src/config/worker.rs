@@ -1,12 +1,15 @@
 //! What a worker executes, and how long it may hold on to it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
-    reader::{Reader, parts},
+    reader::{Reader, absolute_path, parts},
     settings,
 };
-use crate::job::{Kind, Percent};
+use crate::{
+    job::{Kind, Percent},
+    pg::scratch::Ground,
+};
 
 /// The kinds that have a handler.
 const KINDS: [Kind; 3] = [Kind::Backup, Kind::Restore, Kind::Verify];
@@ -26,6 +29,7 @@ pub struct WorkerSettings {
     pub history: Duration,
     /// When copies are read again by themselves; `None`: never.
     pub scrub: Option<ScrubSettings>,
+    pub proof: ProofSettings,
 }
 
 /// How often everything is read again, and how much of it each time.
@@ -33,6 +37,17 @@ pub struct WorkerSettings {
 pub struct ScrubSettings {
     pub every: Duration,
     pub sample: Percent,
+}
+
+/// How backups are restored in a test, and when that comes by itself.
+#[derive(Clone, Debug)]
+pub struct ProofSettings {
+    /// `None`: never.
+    pub every: Option<Duration>,
+    pub ground: Ground,
+    pub holds_for: Duration,
+    pub with_amcheck: bool,
+    pub checks_file: Option<PathBuf>,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
@@ -51,6 +66,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
     let history = reader.whole::<u64>(settings::HISTORY);
     let scrub_every = reader.value(settings::SCRUB_DAYS, days_or_off);
     let scrub_percent = reader.whole::<u8>(settings::SCRUB_PERCENT);
+    let proof = proof(reader);
     let mut slots: BTreeMap<Kind, usize> = kinds?.into_iter().map(|kind| (kind, 1)).collect();
     for (kind, count) in concurrency.unwrap_or_default() {
         if let Some(slot) = slots.get_mut(&kind) {
@@ -76,6 +92,29 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
             }),
             Recurrence::Never => None,
         },
+        proof: proof?,
+    })
+}
+
+fn proof(reader: &mut Reader<'_>) -> Option<ProofSettings> {
+    let every = reader.value(settings::PROVE_DAYS, days_or_off);
+    let ground = reader.value(settings::PROVE_ON, Ground::parse);
+    let holds_days = reader.whole::<u64>(settings::PROOF_HOLDS);
+    let with_amcheck = reader.value(settings::PROVE_AMCHECK, |text| match text {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    });
+    let checks_file = reader.optional(settings::CHECKS_FILE, absolute_path);
+    Some(ProofSettings {
+        every: match every? {
+            Recurrence::Every(every) => Some(every),
+            Recurrence::Never => None,
+        },
+        ground: ground?,
+        holds_for: Duration::from_hours(24 * holds_days?),
+        with_amcheck: with_amcheck?,
+        checks_file,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Our own database: connection, migrations, the private server of `up`. Never the database that is protected.
+//! Our own database: connection, migrations. Never the database that is protected.
 //!
 //! [`ControlDb`] is the only way to it, so that no function can be handed the wrong pool. Work and the renewal of leases
 //! have pools of their own: a slow query must not cost a lease. Nothing waits for ever: the server ends a statement
@@ -6,7 +6,6 @@
 //! `migrations/`, the queries to `queue`, `execution` and `catalog`.
 
 mod connection;
-pub mod embedded;
 mod error;
 mod identity;
 mod keyring;

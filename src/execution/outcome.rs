@@ -5,11 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    catalog::{NewArtifact, NewCopy},
+    catalog::{NewArtifact, NewCopy, NewProof},
+    fault::Failure,
     job::Job,
 };
 
-/// How an execution ended. Failing and being cancelled come with a `Failure` instead of effects.
+/// How an execution ended. Failing and being cancelled come with a `Failure` instead of effects, but for work that was done
+/// and found a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -60,6 +62,10 @@ pub struct Warning {
 pub struct Effects {
     /// The backup that was made (or adopted), with its copies.
     pub artifact: Option<(NewArtifact, Vec<NewCopy>)>,
+    /// The test restore that was made, good or bad.
+    pub proof: Option<NewProof>,
+    /// The work was done, and what it found is the failure that the execution ends with. What else is here holds all the same.
+    pub failed: Option<Failure>,
     pub follow_ups: Vec<Job>,
     pub warnings: Vec<Warning>,
     /// What the handler reports: `execution.result`, one JSON object or null.
@@ -69,9 +75,11 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// *Degraded* as soon as one warning degrades.
+    /// *Failed* by what was found, else *degraded* as soon as one warning degrades.
     pub fn outcome(&self) -> Outcome {
-        if self.warnings.iter().any(|w| w.degrades) {
+        if self.failed.is_some() {
+            Outcome::Failed
+        } else if self.warnings.iter().any(|w| w.degrades) {
             Outcome::Degraded
         } else {
             Outcome::Succeeded

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::Subject;
 use crate::id::ArtifactId;
 
-/// Look at the copies of a subject's backups again, and mend them if that was asked for.
+/// Look at the copies of a subject's backups again, and mend them if that was asked for; or restore one of them in a test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verify {
     pub subject: Subject,
-    /// Only this backup; otherwise every one of the subject.
+    /// Only this backup; otherwise every one of the subject, and for a proof the newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<ArtifactId>,
     #[serde(default)]
@@ -24,6 +24,12 @@ pub struct Verify {
     /// Only copies that nobody has looked at like this for so many seconds; a copy known to be bad is always looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub older_than: Option<u32>,
+    /// For a proof: SQL that must each return true where the backup was restored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<String>,
+    /// For a proof on the protected server: leave the scratch database there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep: bool,
 }
 
 impl Verify {
@@ -36,6 +42,16 @@ impl Verify {
             repair: false,
             sample: None,
             older_than: None,
+            checks: Vec::new(),
+            keep: false,
+        }
+    }
+
+    /// Restores the newest backup of a subject in a test.
+    pub fn proof_of(subject: Subject) -> Self {
+        Self {
+            level: VerifyLevel::Proven,
+            ..Self::of(subject)
         }
     }
 }
@@ -85,11 +101,13 @@ pub enum VerifyLevel {
     /// Every byte is read again: size, tag of every chunk, hash. Earns *checked*.
     #[default]
     Checked,
+    /// The backup is restored where it harms nobody, and compared with what its manifest expects. Earns *proven*.
+    Proven,
 }
 
 /// The text names no level.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not a level of verification (quick, checked)")]
+#[error("{0:?} is not a level of verification (quick, checked, proven)")]
 pub struct UnknownLevel(String);
 
 impl TryFrom<String> for VerifyLevel {
@@ -99,6 +117,7 @@ impl TryFrom<String> for VerifyLevel {
         match text.as_str() {
             "quick" => Ok(Self::Quick),
             "checked" => Ok(Self::Checked),
+            "proven" => Ok(Self::Proven),
             _ => Err(UnknownLevel(text)),
         }
     }

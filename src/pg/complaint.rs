@@ -95,7 +95,7 @@ impl Complaint {
 }
 
 /// The role of `ERROR:  role "kanbu_app" does not exist`.
-fn missing_role(stderr: &str) -> Option<String> {
+pub fn missing_role(stderr: &str) -> Option<String> {
     let (_, rest) = stderr.split_once("role \"")?;
     let (role, tail) = rest.split_once('"')?;
     tail.starts_with(" does not exist").then(|| role.to_owned())

@@ -22,7 +22,7 @@ const MAX_ERROR_BYTES: usize = 8000;
 /// How the work under a lease ended.
 #[derive(Clone, Debug)]
 pub enum Close {
-    /// Done, wholly or in part: succeeded or degraded.
+    /// Done, wholly or in part: succeeded, degraded, or failed by what was found.
     Done(Box<Effects>),
     Failed(Failure),
     /// By request.
@@ -69,7 +69,9 @@ impl Ending {
     pub(super) fn effects(&self) -> Option<&Effects> {
         match &self.close {
             Close::Done(effects) => {
-                let plain = effects.artifact.is_none() && effects.follow_ups.is_empty();
+                let plain = effects.artifact.is_none()
+                    && effects.proof.is_none()
+                    && effects.follow_ups.is_empty();
                 (!plain).then_some(effects)
             }
             Close::Failed(_) | Close::Cancelled(_) | Close::Released => None,
@@ -101,6 +103,9 @@ pub async fn publish(db: &ControlDb, ending: &Ending) -> Result<Answer, QueueErr
             if let (Answer::Closed, Some(effects)) = (answer, ending.effects()) {
                 if let Some((artifact, copies)) = &effects.artifact {
                     catalog::insert(&mut tx, artifact, copies).await?;
+                }
+                if let Some(proof) = &effects.proof {
+                    catalog::insert_proof(&mut tx, proof).await?;
                 }
                 for job in &effects.follow_ups {
                     follow_up(&mut tx, ending.job, job).await?;
@@ -199,13 +204,13 @@ impl<'a> Record<'a> {
         match &ending.close {
             Close::Done(effects) => Self {
                 outcome: effects.outcome(),
-                fault: None,
+                fault: effects.failed.as_ref().map(|f| charged_fault(f.fault)),
                 result: Some(&effects.result).filter(|result| !result.is_null()),
                 warnings: Some(&*effects.warnings).filter(|warnings| !warnings.is_empty()),
                 bytes_in: Some(bigint(effects.bytes_in)),
                 bytes_out: Some(bigint(effects.bytes_out)),
                 artifact_id: effects.artifact.as_ref().map(|(a, _)| a.id.as_uuid()),
-                ..open
+                ..effects.failed.iter().fold(open, Self::because)
             },
             Close::Failed(failure) => Self {
                 outcome: Outcome::Failed,

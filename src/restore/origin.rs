@@ -16,6 +16,7 @@ use crate::{
     pg::{
         dump::major_of,
         facts::{Facts, Shape},
+        inventory::Inventory,
     },
     pipeline::{Expected, Input},
     storage::Storage,
@@ -33,6 +34,8 @@ pub struct Origin {
     pub content: Content,
     /// The server and database that were dumped, where the manifest tells.
     pub server: Option<Facts>,
+    /// What the dump must hold, where the manifest tells.
+    pub expectations: Option<Inventory>,
     /// Of the `pg_dump` that dumped it, where the manifest tells.
     pub client_major: Option<u32>,
 }
@@ -86,6 +89,7 @@ impl Origin {
             expected: Expected::default(),
             content: content.ok_or_else(|| RestoreError::UnknownContent(path.to_owned()))?,
             server: None,
+            expectations: None,
             client_major: None,
         })
     }
@@ -99,6 +103,7 @@ impl Origin {
             expected: manifest.expected(),
             content: manifest.content,
             server: Facts::deserialize(&manifest.source["server"]).ok(),
+            expectations: Inventory::deserialize(&manifest.source["expectations"]).ok(),
             client_major: manifest.source["client_version"]
                 .as_str()
                 .and_then(major_of),

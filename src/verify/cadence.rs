@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use crate::job::{Percent, Subject, Verify};
+use crate::job::{Percent, Scope, Subject, Verify};
 
 /// How often, and how much of it each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,26 +14,28 @@ pub struct Cadence {
     pub sample: Percent,
 }
 
-/// The scrub of one subject in one period.
+/// How often the newest backup of a subject is restored in a test, and what is asked there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scrub {
+pub struct ProofCadence {
+    pub every: Duration,
+    /// For databases.
+    pub checks: Vec<String>,
+}
+
+/// What comes by itself for one subject in one period.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
     /// The same for whoever asks in this period, so that it is one job however many ask.
     pub request_key: String,
     pub request: Verify,
 }
 
 impl Cadence {
-    /// The scrub of the period that `now` lies in. Periods are counted from the epoch: workers needn't agree on a start.
-    pub fn due(&self, subject: &Subject, now: DateTime<Utc>) -> Scrub {
-        let every = i64::try_from(self.every.as_secs())
-            .unwrap_or(i64::MAX)
-            .max(1);
-        let period = now.timestamp().div_euclid(every);
-        // A subject may be longer than a key.
-        let digest = hex::encode(Sha256::digest(subject.to_string()));
+    /// The scrub of the period that `now` lies in.
+    pub fn due(&self, subject: &Subject, now: DateTime<Utc>) -> Due {
         let sample = (self.sample != Percent::ALL).then_some(self.sample);
-        Scrub {
-            request_key: format!("scrub:{every}:{period}:{digest}"),
+        Due {
+            request_key: key("scrub", self.every, subject, now),
             request: Verify {
                 repair: true,
                 sample,
@@ -43,9 +45,36 @@ impl Cadence {
     }
 }
 
+impl ProofCadence {
+    /// The test restore of the period that `now` lies in.
+    pub fn due(&self, subject: &Subject, now: DateTime<Utc>) -> Due {
+        let checks = match subject.scope() {
+            Scope::Database | Scope::Cluster => self.checks.clone(),
+            Scope::Source | Scope::Directory => Vec::new(),
+        };
+        Due {
+            request_key: key("proof", self.every, subject, now),
+            request: Verify {
+                checks,
+                ..Verify::proof_of(subject.clone())
+            },
+        }
+    }
+}
+
+/// Periods are counted from the epoch: workers needn't agree on a start.
+fn key(what: &str, every: Duration, subject: &Subject, now: DateTime<Utc>) -> String {
+    let every = i64::try_from(every.as_secs()).unwrap_or(i64::MAX).max(1);
+    let period = now.timestamp().div_euclid(every);
+    // A subject may be longer than a key.
+    let digest = hex::encode(Sha256::digest(subject.to_string()));
+    format!("{what}:{every}:{period}:{digest}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::VerifyLevel;
 
     #[test]
     fn a_period_has_one_key_and_the_next_one_another() {
@@ -61,5 +90,25 @@ mod tests {
         let other = cadence.due(&long, DateTime::UNIX_EPOCH).request_key;
         assert!(other.len() < 255);
         assert_ne!(other, cadence.due(&kanbu, DateTime::UNIX_EPOCH).request_key);
+    }
+
+    #[test]
+    fn a_test_restore_is_due_beside_a_scrub_and_only_databases_are_asked() {
+        let every = Duration::from_hours(24);
+        let cadence = ProofCadence {
+            every,
+            checks: vec!["select true".to_owned()],
+        };
+        let scrub = Cadence {
+            every,
+            sample: Percent::ALL,
+        };
+        let (now, kanbu) = (DateTime::UNIX_EPOCH, "database:kanbu".parse().unwrap());
+        let due = cadence.due(&kanbu, now);
+        assert_ne!(due.request_key, scrub.due(&kanbu, now).request_key);
+        assert_eq!(due.request.level, VerifyLevel::Proven);
+        assert_eq!(due.request.checks, cadence.checks);
+        let tree = cadence.due(&"source:app".parse().unwrap(), now);
+        assert!(tree.request.checks.is_empty());
     }
 }

@@ -1,9 +1,10 @@
 //! Why a backup or one of its copies can't be looked at or mended, apart from the faults of the mechanisms; and what a look
 //! may find that no mechanism sees.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io, path::PathBuf};
 
 use crate::{
+    bytes::ByteSize,
     fault::{Classified, Fault},
     id::ArtifactId,
     storage::StorageName,
@@ -29,6 +30,24 @@ pub enum VerifyError {
     NoGoodCopy,
     #[error("storage {0} did not give back what it took")]
     NotTaken(StorageName),
+    #[error(
+        "a test restore takes no repair, sample or age, and nothing else takes checks or is kept"
+    )]
+    Options,
+    #[error("the restored backup is not what its manifest says: {0}")]
+    Differs(String),
+    #[error("the restored backup is not as it is to be: {0}")]
+    Untrue(String),
+    #[error("{needed} are needed in {}, and {free} are free", .directory.display())]
+    NoRoom {
+        directory: PathBuf,
+        needed: ByteSize,
+        free: ByteSize,
+    },
+    #[error("no place to restore to in a test: {0}")]
+    NoPlace(String),
+    #[error("could not use {}", .0.display())]
+    Scratch(PathBuf, #[source] io::Error),
     #[error("the catalogue's own text of the manifest bears a wrong seal")]
     CatalogueChanged,
 }
@@ -36,13 +55,19 @@ pub enum VerifyError {
 impl Classified for VerifyError {
     fn fault(&self) -> Fault {
         match self {
-            Self::Stalled { .. } | Self::NotTaken(_) => Fault::Transient,
+            Self::Stalled { .. } | Self::NotTaken(_) | Self::NoRoom { .. } | Self::Scratch(..) => {
+                Fault::Transient
+            }
             Self::NotFound(_)
             | Self::NotConfigured(_)
             | Self::Length { .. }
             | Self::ManifestChanged
             | Self::KnownDamage(_)
             | Self::NoGoodCopy
+            | Self::Options
+            | Self::Differs(_)
+            | Self::Untrue(_)
+            | Self::NoPlace(_)
             | Self::CatalogueChanged => Fault::Permanent,
         }
     }
@@ -58,6 +83,12 @@ impl Classified for VerifyError {
             Self::NoGoodCopy => "storage.no_copy",
             Self::NotTaken(_) => "storage.not_taken",
             Self::CatalogueChanged => "catalog.changed",
+            Self::Options => "usage.options",
+            Self::Differs(_) => "proof.differs",
+            Self::Untrue(_) => "proof.untrue",
+            Self::NoRoom { .. } => "scratch.no_room",
+            Self::NoPlace(_) => "scratch.no_place",
+            Self::Scratch(..) => "scratch.files",
         }
     }
 
@@ -71,6 +102,18 @@ impl Classified for VerifyError {
                 "`kanbu-backup verify ID --repair` makes it anew from another copy"
             }
             Self::NoGoodCopy => "bring a good copy back to one of its storages, then verify again",
+            Self::Options => "leave out what belongs to another level of verification",
+            Self::Differs(_) => {
+                "`kanbu-backup show ID` has every difference; make a new backup and restore that in a test"
+            }
+            Self::Untrue(_) => "`kanbu-backup show ID` has every check that isn't true",
+            Self::NoRoom { .. } => {
+                "make room there, or choose another KANBU_BACKUP_STATE_DIR or KANBU_BACKUP_PROVE_ON"
+            }
+            Self::NoPlace(_) => {
+                "install PostgreSQL's server of the dump's version, or set DATABASE_URL and KANBU_BACKUP_PROVE_ON=server"
+            }
+            Self::Scratch(..) => "look at KANBU_BACKUP_STATE_DIR: test restores happen in it",
             Self::CatalogueChanged => {
                 "somebody changed the control database: restore it, or rebuild the catalogue"
             }

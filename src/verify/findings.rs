@@ -33,7 +33,7 @@ pub(super) struct Findings {
 impl Findings {
     pub(super) fn new(request: &Verify) -> Self {
         Self {
-            is_full: request.level == VerifyLevel::Checked,
+            is_full: request.level != VerifyLevel::Quick,
             is_of_one: request.artifact.is_some() && request.repair,
             warnings: Vec::new(),
             good: 0,

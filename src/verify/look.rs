@@ -51,7 +51,7 @@ impl Looker<'_> {
         let looking = unless_stalled(self.leg.watch(), self.patience, async |watch| {
             match self.level {
                 VerifyLevel::Quick => copy.glance().await,
-                VerifyLevel::Checked => self.read(copy, watch).await,
+                VerifyLevel::Checked | VerifyLevel::Proven => self.read(copy, watch).await,
             }
         });
         let seen = tokio::select! {
@@ -175,7 +175,7 @@ impl Seen {
             .map(|failure| failure.as_ref().map(CopyState::told_by));
         post.bytes = bytes;
         post.data = match (&data, level) {
-            (Ok(()), VerifyLevel::Checked) => Data::Right,
+            (Ok(()), VerifyLevel::Checked | VerifyLevel::Proven) => Data::Right,
             (Err(failure), _) if CopyState::told_by(failure).is_some() => Data::Wrong,
             (Ok(()), VerifyLevel::Quick) | (Err(_), _) => Data::Unread,
         };

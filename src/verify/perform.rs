@@ -15,6 +15,7 @@ use super::{
     look::{Copy, Looker},
     mend::Mender,
     plan::{self, Chosen},
+    prove,
 };
 use crate::{
     catalog::{self, ArtifactView},
@@ -24,14 +25,23 @@ use crate::{
     storage::{StorageName, Turn},
 };
 
-/// Looks at the copies that are due, and mends what is bad if that was asked for. A bad copy is a finding (and degrades the
-/// outcome unless it was mended), and so is one on a storage that is configured no more; only when no copy could be looked
-/// at at all does the verification itself fail.
+/// Does what was asked: looks at copies again, or restores one backup in a test.
 pub async fn perform(
     request: &Verify,
     deps: &Deps,
     lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
+    plan::require_fit(request)?;
+    match request.level {
+        VerifyLevel::Quick | VerifyLevel::Checked => look_again(request, deps, lease).await,
+        VerifyLevel::Proven => prove::perform(request, deps, lease).await,
+    }
+}
+
+/// Looks at the copies that are due, and mends what is bad if that was asked for. A bad copy is a finding (and degrades the
+/// outcome unless it was mended), and so is one on a storage that is configured no more; only when no copy could be looked
+/// at at all does the verification itself fail.
+async fn look_again(request: &Verify, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
     if let Some(id) = request.artifact {
         let there = catalog::get(&deps.catalog, id).await?;
         there.ok_or(VerifyError::NotFound(id))?;
@@ -65,8 +75,8 @@ fn total(chosen: &[Chosen], request: &Verify, configured: &[StorageName]) -> Opt
     };
     let bytes = chosen.iter().map(bytes).sum();
     match (request.level, request.repair) {
-        (VerifyLevel::Checked, false) => Some(Total::Known(bytes)),
-        (VerifyLevel::Checked, true) => Some(Total::Estimate(bytes)),
+        (VerifyLevel::Checked | VerifyLevel::Proven, false) => Some(Total::Known(bytes)),
+        (VerifyLevel::Checked | VerifyLevel::Proven, true) => Some(Total::Estimate(bytes)),
         (VerifyLevel::Quick, _) => None,
     }
 }
@@ -160,7 +170,7 @@ impl Round<'_> {
                 None => {}
             }
         }
-        let is_full = level == VerifyLevel::Checked;
+        let is_full = level != VerifyLevel::Quick;
         let checks = case.posts.iter();
         let checks = checks.filter_map(|post| post.check(&case.artifact, is_full));
         let checks: Vec<_> = checks.collect();

@@ -1,11 +1,26 @@
 //! Which copies a verification looks at. A value made from rows, before anything is read.
 
+use super::VerifyError;
 use crate::{
     catalog::{CopyState, Standing},
     id::ArtifactId,
-    job::Verify,
+    job::{Verify, VerifyLevel},
     storage::StorageName,
 };
+
+/// Refuses what nobody would read: a proof is of one backup and mends nothing, and only a proof has checks.
+pub(super) fn require_fit(request: &Verify) -> Result<(), VerifyError> {
+    let is_of_a_look = request.repair || request.sample.is_some() || request.older_than.is_some();
+    let is_of_a_proof = !request.checks.is_empty() || request.keep;
+    let is_strange = match request.level {
+        VerifyLevel::Proven => is_of_a_look,
+        VerifyLevel::Quick | VerifyLevel::Checked => is_of_a_proof,
+    };
+    if is_strange {
+        return Err(VerifyError::Options);
+    }
+    Ok(())
+}
 
 /// One backup, and the copies of it to look at.
 #[derive(Clone, Debug, PartialEq)]

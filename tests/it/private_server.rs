@@ -9,10 +9,10 @@ use std::{
 };
 
 use kanbu_backup::{
-    control::embedded::{PrivateServer, ServerError, ServerOptions, discover},
     fault::Classified,
     pg::{
         process::{Child, Program, Signal, Unprivileged},
+        server::{PrivateServer, ServerError, ServerOptions, discover},
         tools::find_toolsets,
     },
     testing::{ScratchDirectory, toolsets},

@@ -154,11 +154,20 @@ const BAD_CALLS: &[(&str, &str)] = &[
     ),
     (
         r#"enqueue_verify('database:x', '{"level": "deep"}')"#,
-        "level is not quick or checked",
+        "level is not quick, checked or proven",
+    ),
+    // They would run with the worker's rights.
+    (
+        r#"enqueue_verify('database:x', '{"level": "proven", "checks": ["select true"]}')"#,
+        "unknown option: checks",
+    ),
+    (
+        r#"enqueue_verify('database:x', '{"level": "proven", "keep": true}')"#,
+        "unknown option: keep",
     ),
     (
         r#"enqueue_verify('database:x', '{"level": null}')"#,
-        "level is not quick or checked",
+        "level is not quick, checked or proven",
     ),
     (
         r#"enqueue_verify('database:x', '{"backup": 7}')"#,

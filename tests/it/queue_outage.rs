@@ -9,12 +9,10 @@ use std::{
 };
 
 use kanbu_backup::{
-    control::{
-        ControlConfig,
-        embedded::{PrivateServer, ServerOptions},
-    },
+    control::ControlConfig,
     execution::Outcome,
     job::{Verify, VerifyLevel},
+    pg::server::{PrivateServer, ServerOptions},
     testing::{ScratchDirectory, toolsets},
 };
 use tokio::{

@@ -25,20 +25,39 @@ fn note() -> impl Strategy<Value = Option<String>> {
 
 fn verify() -> impl Strategy<Value = Verify> {
     let one = any::<bool>().prop_map(|one| one.then(ArtifactId::new));
-    let level = prop::sample::select(&[VerifyLevel::Quick, VerifyLevel::Checked][..]);
+    let level = prop::sample::select(
+        &[
+            VerifyLevel::Quick,
+            VerifyLevel::Checked,
+            VerifyLevel::Proven,
+        ][..],
+    );
     let sample = (1..=100_u8).prop_map(|percent| Percent::try_from(percent).unwrap());
     let sample = prop::option::of(sample);
     let older_than = prop::option::of(any::<u32>());
-    (subject(), one, level, any::<bool>(), sample, older_than).prop_map(
-        |(subject, artifact, level, repair, sample, older_than)| Verify {
-            subject,
-            artifact,
-            level,
-            repair,
-            sample,
-            older_than,
-        },
+    let checks = prop::collection::vec("[^\0]{0,12}", 0..3);
+    let proof = (checks, any::<bool>());
+    (
+        subject(),
+        one,
+        level,
+        any::<bool>(),
+        sample,
+        older_than,
+        proof,
     )
+        .prop_map(
+            |(subject, artifact, level, repair, sample, older_than, (checks, keep))| Verify {
+                subject,
+                artifact,
+                level,
+                repair,
+                sample,
+                older_than,
+                checks,
+                keep,
+            },
+        )
 }
 
 /// Every job that Rust can make.
@@ -101,6 +120,10 @@ fn values() -> Vec<Value> {
         json!({}),
         json!("quick"),
         json!("checked"),
+        json!("proven"),
+        json!(["select true"]),
+        json!(["a", ["b"]]),
+        json!(["a", null]),
         json!("Quick"),
         json!({"quick": null}),
         json!("database:kanbu"),
@@ -161,6 +184,8 @@ fn members(kind: Kind) -> &'static [&'static str] {
             "repair",
             "sample",
             "older_than",
+            "checks",
+            "keep",
             "backup",
             "",
         ],

@@ -10,12 +10,12 @@ use kanbu_backup::{
     job::{Job, Percent},
     queue::{self, Enqueued, NewJob, Origin},
     testing,
-    verify::{Cadence, Scrub},
+    verify::{Cadence, Due},
 };
 
 use crate::use_world::subject;
 
-async fn asked(db: &ControlDb, scrub: Scrub) -> Enqueued {
+async fn asked(db: &ControlDb, scrub: Due) -> Enqueued {
     let new = NewJob {
         request_key: Some(scrub.request_key),
         ..NewJob::new(Job::Verify(scrub.request), Origin::Cron).unless_open()

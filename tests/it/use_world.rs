@@ -24,7 +24,7 @@ use kanbu_backup::{
     restore::{self, DatabaseTarget},
     storage::{Environment, Place, Policy, Role, Storage, StorageConfig, Terms},
     testing::{self, TestDatabase, TestServer, toolsets},
-    verify,
+    verify::{self, ProofTerms},
 };
 use regex::Regex;
 use sqlx::Connection;
@@ -205,6 +205,7 @@ impl World {
             keyring: self.deps.keyring.clone(),
             stall_timeout: PATIENT,
             catalog: self.db.clone(),
+            proof: ProofTerms::new(self.place("scratch"), None, Vec::new()),
         }
     }
 

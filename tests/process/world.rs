@@ -104,6 +104,7 @@ impl World {
         world.set("KANBU_BACKUP_ZSTD_WORKERS", "1");
         // Tests read the jobs that they asked for.
         world.set("KANBU_BACKUP_SCRUB_DAYS", "off");
+        world.set("KANBU_BACKUP_PROVE_DAYS", "off");
         world
     }
 

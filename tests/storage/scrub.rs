@@ -15,7 +15,7 @@ use kanbu_backup::{
     job::Verify,
     storage::{Place, Role, Storage, StorageConfig, Terms},
     testing::{self, TestDatabase},
-    verify::{self, Deps},
+    verify::{self, Deps, ProofTerms},
 };
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -75,6 +75,7 @@ impl World {
                 keyring: Keyring::new(None, Vec::new()),
                 stall_timeout: Duration::from_secs(40),
                 catalog: db,
+                proof: ProofTerms::new("/nonexistent".into(), None, Vec::new()),
             },
             manifest,
             text,

@@ -1,8 +1,8 @@
 //! `up`: everything in one process. Without a configured control database it brings a private PostgreSQL of its own.
 
 use kanbu_backup::{
-    control::embedded::{PrivateServer, ServerOptions},
     fault::Failure,
+    pg::server::{PrivateServer, ServerOptions},
 };
 use tracing::info;
 

@@ -69,7 +69,7 @@ pub async fn serve(
     queue::register_subjects(&db, &wiring::subjects(config)?).await?;
     let deps = wiring::deps(config, db.clone()).await?;
     warn_without_key(config);
-    let sweeper = sweeper::spawn(&deps.backup, config, stop.gently.clone());
+    let sweeper = sweeper::spawn(&deps, config, stop.gently.clone());
     let scrubber = scrubber::spawn(&db, config, stop.gently.clone());
     let leftovers = leftovers::of(&deps.backup.sources, &db);
     let crew = Crew {

@@ -84,6 +84,7 @@ fn table(artifacts: &[ArtifactView]) -> String {
 fn proof(artifact: &ArtifactView) -> String {
     match artifact.proof {
         Proof::Lost => "LOST".to_owned(),
+        Proof::Failed => "FAILED".to_owned(),
         proof => proof.to_string(),
     }
 }

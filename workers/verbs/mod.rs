@@ -20,6 +20,7 @@ pub mod queue;
 pub mod restore;
 pub mod show;
 pub mod storage;
+pub mod test_restore;
 mod time;
 pub mod verify;
 pub mod version;

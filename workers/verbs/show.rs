@@ -2,7 +2,7 @@
 
 use kanbu_backup::{
     bytes::ByteSize,
-    catalog::{ArtifactView, Manifest},
+    catalog::{self, ArtifactView, Manifest, ProofView, ProofWeight},
     fault::Failure,
 };
 use serde_json::json;
@@ -10,13 +10,18 @@ use serde_json::json;
 use super::list;
 use crate::{exit::Exit, output::Table, session::Session};
 
+/// Test restores that are shown, the newest first.
+const MOST_PROOFS: u32 = 5;
+
 pub async fn run(id: &str, session: &Session) -> Result<Exit, Failure> {
-    let artifact = list::meant(id, None, &session.control().await?).await?;
+    let db = session.control().await?;
+    let artifact = list::meant(id, None, &db).await?;
     let manifest = artifact.manifest()?;
-    let document = json!({ "backup": artifact, "manifest": manifest });
-    session
-        .out
-        .document("detail", &document, || text(&artifact, &manifest));
+    let proofs = catalog::proofs(&db, artifact.id, MOST_PROOFS).await?;
+    let document = json!({ "backup": artifact, "manifest": manifest, "test_restores": proofs });
+    session.out.document("detail", &document, || {
+        format!("{}{}", text(&artifact, &manifest), restored(&proofs))
+    });
     Ok(Exit::Done)
 }
 
@@ -26,6 +31,12 @@ fn text(artifact: &ArtifactView, manifest: &Manifest) -> String {
     line("subject", artifact.subject.to_string());
     line("made", list::local(artifact.created_at));
     line("proof", artifact.proof.to_string());
+    if let Some(last) = artifact.test_restore.filter(|last| last.is_good) {
+        line(
+            "recovery time",
+            format!("{:.1} s, as measured", last.seconds),
+        );
+    }
     line(
         "label",
         artifact.label.clone().unwrap_or_else(|| "–".to_owned()),
@@ -85,4 +96,36 @@ fn copies(artifact: &ArtifactView) -> String {
         ]);
     }
     table.text()
+}
+
+fn restored(proofs: &[ProofView]) -> String {
+    if proofs.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["TEST RESTORE", "ON", "COPY OF", "TOOK", "RESULT"]).right(3);
+    for proof in proofs {
+        let result = match &proof.error {
+            None => "proven".to_owned(),
+            Some(error) => format!("FAILED: {error}"),
+        };
+        table.row([
+            list::local(proof.ended_at),
+            proof.place.to_string(),
+            proof
+                .storage
+                .as_ref()
+                .map_or_else(|| "–".to_owned(), ToString::to_string),
+            format!("{:.1} s", proof.seconds),
+            result,
+        ]);
+    }
+    let last = proofs.iter().take(1).flat_map(|proof| &proof.notes);
+    let notes = last.map(|note| {
+        let mark = match note.weight {
+            ProofWeight::Real => "✘",
+            ProofWeight::Tolerable => "·",
+        };
+        format!("\n{mark} {} ({})", note.text, note.code)
+    });
+    format!("\n{}{}", table.text(), notes.collect::<String>())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use kanbu_backup::{
-    control::embedded::{PrivateServer, ServerOptions},
+    pg::server::{PrivateServer, ServerOptions},
     testing::{ScratchDirectory, toolsets},
 };
 use kanbu_backup_faults::journal::true_now;

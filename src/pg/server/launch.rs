@@ -31,6 +31,9 @@ const START_PATIENCE: Duration = Duration::from_mins(2);
 /// How often `postmaster.pid` is read while the server starts; it gives no signal.
 const READY_TICK: Duration = Duration::from_millis(20);
 
+/// The number in the name of a socket that nobody shares.
+const SOCKET_PORT: u16 = 5432;
+
 /// A chosen port may be taken before the server has it; so often another one is tried.
 const PORT_ATTEMPTS: usize = 8;
 
@@ -90,7 +93,11 @@ impl Launch<'_> {
     pub(super) async fn start(&self, last_port: Option<u16>) -> Result<(Child, u16), ServerError> {
         let mut wish = last_port;
         for attempt in 1.. {
-            let port = free_port(wish.take())?;
+            let port = if self.options.socket_only {
+                SOCKET_PORT
+            } else {
+                free_port(wish.take())?
+            };
             let child = self.spawn(port)?;
             let ready = timeout(START_PATIENCE, self.ready(&child)).await;
             match ready {
@@ -108,9 +115,17 @@ impl Launch<'_> {
     }
 
     fn spawn(&self, port: u16) -> Result<Child, ServerError> {
+        // The data's own directory is the one that the server's user may write to and nobody else may enter.
+        let data = self.place.data();
+        let directory = data.to_string_lossy();
+        let (addresses, sockets) = if self.options.socket_only {
+            ("", &*directory)
+        } else {
+            ("127.0.0.1", "")
+        };
         let own = [
-            ("listen_addresses", "127.0.0.1"),
-            ("unix_socket_directories", ""),
+            ("listen_addresses", addresses),
+            ("unix_socket_directories", sockets),
             ("port", &port.to_string()),
             ("password_encryption", "scram-sha-256"),
             ("shared_buffers", "32MB"),

@@ -7,6 +7,7 @@
 //! | `data/` | the cluster, with its password in `kanbu_backup.password`; appears complete or not at all |
 //! | `incomplete.…/` | a cluster that `initdb` has not finished |
 //! | `connection.json` | how to connect, while the server runs |
+//! | `scratch/` | of test restores, each with a directory of its own like this one |
 //!
 //! While `server.lock` can be locked, no server runs on the directory, whatever `postmaster.pid` says: after a crash, and
 //! always in containers, its number may be another process's by now.
@@ -35,6 +36,13 @@ const LOCK_TICK: Duration = Duration::from_millis(50);
 
 /// Users without privileges that hosts have, the fitting one first.
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
+
+/// The longest path of a socket on every system that we know, and what the server puts behind its directory.
+const MAX_SOCKET_BYTES: usize = 103;
+const SOCKET_NAME_BYTES: usize = "/.s.PGSQL.5432".len();
+
+/// Where test restores happen, beside the data; it may be there before the data is.
+pub const SCRATCH: &str = "scratch";
 
 /// How the names of unfinished clusters begin; each has its own, because the remains of another may still be written to.
 const INCOMPLETE: &str = "incomplete.";
@@ -74,6 +82,15 @@ impl Place {
     /// The password's place inside a cluster's directory.
     pub(super) fn password_in(cluster: &Path) -> PathBuf {
         cluster.join("kanbu_backup.password")
+    }
+
+    /// The address of a socket has no room for a long path.
+    pub(super) fn require_short(&self) -> Result<(), ServerError> {
+        let directory = self.data();
+        if directory.as_os_str().len() + SOCKET_NAME_BYTES <= MAX_SOCKET_BYTES {
+            return Ok(());
+        }
+        Err(ServerError::TooLong { directory })
     }
 
     fn owner_lock(&self) -> PathBuf {
@@ -116,7 +133,9 @@ impl Place {
 
     fn is_ours(&self) -> Result<bool, ServerError> {
         let mut entries = fs::read_dir(&self.root).map_err(files("read", &self.root))?;
-        Ok(self.owner_lock().exists() || entries.next().is_none())
+        let is_strange =
+            |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() != SCRATCH);
+        Ok(self.owner_lock().exists() || !entries.any(is_strange))
     }
 
     /// Locks the directory for a server. An orphan of a dead owner is asked to stop, and waited for.

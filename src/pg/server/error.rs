@@ -39,6 +39,8 @@ pub enum ServerError {
         directory.display()
     )]
     Orphaned { directory: PathBuf },
+    #[error("a socket in {} would have too long a path", directory.display())]
+    TooLong { directory: PathBuf },
     #[error("no private PostgreSQL is running in {}", directory.display())]
     NotRunning { directory: PathBuf },
     #[error("could not {action} {}", path.display())]
@@ -73,6 +75,7 @@ impl Classified for ServerError {
             | Self::Closed { .. }
             | Self::NotOurs { .. }
             | Self::AlreadyRunning { .. }
+            | Self::TooLong { .. }
             | Self::NotRunning { .. } => Fault::Permanent,
             Self::Orphaned { .. }
             | Self::Files { .. }
@@ -95,6 +98,7 @@ impl Classified for ServerError {
             Self::Closed { .. } => "server.closed",
             Self::NotOurs { .. } => "server.not_ours",
             Self::AlreadyRunning { .. } => "server.already_running",
+            Self::TooLong { .. } => "server.path_too_long",
             Self::Orphaned { .. } => "server.orphaned",
             Self::NotRunning { .. } => "server.not_running",
             Self::Files { .. } => "server.files",
@@ -131,6 +135,7 @@ impl Classified for ServerError {
             Self::AlreadyRunning { .. } => {
                 "stop the other `kanbu-backup up`, or give this one a state directory of its own".into()
             }
+            Self::TooLong { .. } => "choose a shorter KANBU_BACKUP_STATE_DIR".into(),
             Self::Orphaned { .. } => "wait until it has shut down, or end its `postgres` process".into(),
             Self::NotRunning { .. } => {
                 "start `kanbu-backup up`, or name a control database with KANBU_BACKUP_DATABASE_URL".into()

@@ -1,9 +1,10 @@
-//! The private PostgreSQL of `up`: started from installed server binaries, for the control database alone.
+//! A private PostgreSQL, started from installed server binaries: that of `up` for the control database, and a throw-away one
+//! for each test restore.
 //!
 //! Never two servers on one directory, never one as root, and none that outlives its owner. It listens on loopback, on a
-//! free port, and asks for a password that only the directory's owner can read. Its data survives the death of either
-//! process at any moment. [`discover`] is how a verb in another process finds it. `place` knows the directory,
-//! `launch` the programs.
+//! free port, or only on a socket in its own directory, and asks for a password that only the directory's owner can read.
+//! Its data survives the death of either process at any moment, unless it is to be thrown away. [`discover`] is how a verb
+//! in another process finds it. `place` knows the directory, `launch` the programs.
 
 mod error;
 mod launch;
@@ -12,20 +13,23 @@ mod place;
 use std::{
     fmt,
     fs::{self, File},
+    io,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::ExitStatus,
     time::Duration,
 };
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::time::timeout;
 
-pub use self::error::ServerError;
+pub use self::{error::ServerError, place::SCRATCH};
 use self::{
     launch::Launch,
     place::{Connection, Place, files},
 };
-use crate::pg::{
+use super::{
     process::{Child, Pid, ProcessError, Signal},
     tools::Toolset,
 };
@@ -33,7 +37,7 @@ use crate::pg::{
 /// The role that owns everything in the private server.
 const USER: &str = "kanbu_backup";
 
-/// The control database in it.
+/// The database that is in it from the start: of `up`, the control database.
 const DATABASE: &str = "kanbu_backup";
 
 /// How long an orderly shutdown may take before it is made an immediate one.
@@ -49,6 +53,7 @@ pub struct ServerOptions {
     toolsets: Vec<Toolset>,
     settings: Vec<(String, String)>,
     throwaway: bool,
+    socket_only: bool,
     orphan_patience: Duration,
 }
 
@@ -61,6 +66,7 @@ impl ServerOptions {
             toolsets,
             settings: Vec::new(),
             throwaway: false,
+            socket_only: false,
             orphan_patience: ORPHAN_PATIENCE,
         }
     }
@@ -79,6 +85,13 @@ impl ServerOptions {
         self.throwaway = true;
         self.setting("fsync", "off")
             .setting("full_page_writes", "off")
+    }
+
+    /// Reached through a socket in its own directory alone, and by nobody over the network.
+    #[must_use]
+    pub fn socket_only(mut self) -> Self {
+        self.socket_only = true;
+        self
     }
 
     /// How long a server whose owner has died may take to end before the start is given up.
@@ -118,7 +131,8 @@ impl ServerOptions {
 pub struct PrivateServer {
     child: Child,
     place: Place,
-    port: u16,
+    /// Host and port, as they stand in a URL.
+    address: String,
     password: String,
     url: String,
     /// Held for as long as this process owns the directory.
@@ -132,6 +146,9 @@ impl PrivateServer {
         let toolset = options.choose(&place.data())?;
         let owner = place.own()?;
         let lock = place.lock_for_server(options.orphan_patience).await?;
+        if options.socket_only {
+            place.require_short()?;
+        }
         let last_port = place.last_connection().map(|connection| connection.port);
         place.forget_earlier_server()?;
         let runner = place.runner()?;
@@ -149,11 +166,18 @@ impl PrivateServer {
         let password_file = Place::password_in(&place.data());
         let password = fs::read_to_string(&password_file).map_err(files("read", &password_file))?;
         let (child, port) = launch.start(last_port).await?;
+        let host = if options.socket_only {
+            let directory = place.data();
+            percent_encode(directory.as_os_str().as_bytes(), NON_ALPHANUMERIC).to_string()
+        } else {
+            "127.0.0.1".to_owned()
+        };
+        let address = format!("{host}:{port}");
         let server = Self {
             child,
-            url: url(&password, port, DATABASE),
+            url: url(USER, &password, &address, DATABASE),
             password,
-            port,
+            address,
             place,
             _owner: owner,
         };
@@ -165,14 +189,24 @@ impl PrivateServer {
         Ok(server)
     }
 
-    /// The control database's URL. Holds the password.
+    /// The URL of the database that is there from the start. Holds the password.
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// The URL of another database on it, whose name needs no escaping.
     pub fn url_of(&self, database: &str) -> String {
-        url(&self.password, self.port, database)
+        url(USER, &self.password, &self.address, database)
+    }
+
+    /// The same for another role that has the owner's password. Its name needs no escaping either.
+    pub fn url_as(&self, role: &str, database: &str) -> String {
+        url(role, &self.password, &self.address, database)
+    }
+
+    /// The password of its owner.
+    pub fn password(&self) -> &str {
+        &self.password
     }
 
     pub fn pid(&self) -> Pid {
@@ -192,6 +226,14 @@ impl PrivateServer {
         if timeout(STOP_PATIENCE, self.child.wait()).await.is_ok() {
             return Ok(());
         }
+        self.child.signal(Signal::QUIT);
+        let end = self.child.wait().await;
+        end.map(drop)
+            .map_err(|source| ServerError::Start { source })
+    }
+
+    /// Ends it at once and waits: for data that nobody wants again.
+    pub async fn discard(self) -> Result<(), ServerError> {
         self.child.signal(Signal::QUIT);
         let end = self.child.wait().await;
         end.map(drop)
@@ -224,10 +266,36 @@ impl fmt::Debug for PrivateServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrivateServer")
             .field("place", &self.place)
-            .field("port", &self.port)
             .field("pid", &self.child.id())
             .finish_non_exhaustive()
     }
+}
+
+/// Makes a directory ours without a server, for as long as the file stays open.
+pub fn occupy(directory: &Path) -> Result<File, ServerError> {
+    Place::new(directory).own()
+}
+
+/// Ends an orphaned server and removes the directory with all that is in it. False: its owner lives, and nothing happened.
+pub async fn clear(directory: &Path) -> Result<bool, ServerError> {
+    if !directory.exists() {
+        return Ok(true);
+    }
+    let place = Place::new(directory);
+    let _owner = match place.own() {
+        Ok(owner) => owner,
+        Err(ServerError::AlreadyRunning { .. }) => return Ok(false),
+        Err(other) => return Err(other),
+    };
+    let _lock = place.lock_for_server(ORPHAN_PATIENCE).await?;
+    // RACE: what a killed `initdb` had started may still be writing here; then a second pass finds the rest.
+    let removed = async || tokio::fs::remove_dir_all(directory).await;
+    match removed().await {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => removed().await,
+        first => first,
+    }
+    .map_err(files("remove", directory))?;
+    Ok(true)
 }
 
 /// The URL of the private server that another process runs on this directory.
@@ -248,6 +316,6 @@ fn ended(child: &Child, status: Result<ExitStatus, ProcessError>) -> ServerError
     ServerError::Ended { said }
 }
 
-fn url(password: &str, port: u16, database: &str) -> String {
-    format!("postgres://{USER}:{password}@127.0.0.1:{port}/{database}")
+fn url(role: &str, password: &str, address: &str, database: &str) -> String {
+    format!("postgres://{role}:{password}@{address}/{database}")
 }

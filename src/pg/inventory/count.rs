@@ -1,0 +1,93 @@
+//! Counting: rows within a budget of time, and where the sequences stand.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    SequenceValue, TableRows,
+    session::{Asked, Session},
+};
+use crate::pg::{error::PgError, quote::identifier};
+
+const TABLES: &str = include_str!("tables.sql");
+const SEQUENCES: &str = include_str!("sequences.sql");
+
+/// Less than this isn't worth beginning a count.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// The rows of every table, counted until the deadline and estimated from then on.
+pub(super) async fn tables(
+    session: &mut Session,
+    deadline: Instant,
+) -> Result<Vec<TableRows>, PgError> {
+    let listed: Vec<(String, String, u64, bool)> =
+        session.all(TABLES, "which tables there are").await?;
+    let mut counted = Vec::with_capacity(listed.len());
+    for (schema, table, estimate, is_readable) in listed {
+        let count = if is_readable {
+            count(session, &schema, &table, deadline).await?
+        } else {
+            None
+        };
+        counted.push(TableRows {
+            schema,
+            table,
+            rows: count.unwrap_or(estimate),
+            exact: count.is_some(),
+        });
+    }
+    counted.sort_unstable();
+    Ok(counted)
+}
+
+async fn count(
+    session: &mut Session,
+    schema: &str,
+    table: &str,
+    deadline: Instant,
+) -> Result<Option<u64>, PgError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left < LEAST {
+        return Ok(None);
+    }
+    let statement = format!(
+        "set local statement_timeout = {}; select json_build_array(count(*))::text from only {}.{}",
+        left.as_millis(),
+        identifier(schema),
+        identifier(table)
+    );
+    match session.ask::<(u64,)>(&statement).await? {
+        Asked::Rows(rows) => Ok(rows.into_iter().next().map(|(count,)| count)),
+        Asked::Refused(reason) => {
+            tracing::debug!(%schema, %table, %reason, "a table was not counted");
+            Ok(None)
+        }
+    }
+}
+
+/// Where every sequence that we may read stands.
+pub(super) async fn sequences(session: &mut Session) -> Result<Vec<SequenceValue>, PgError> {
+    let listed: Vec<(String, String)> = session.all(SEQUENCES, "which sequences there are").await?;
+    let mut values = Vec::with_capacity(listed.len());
+    for (schema, sequence) in listed {
+        let statement = format!(
+            "select json_build_array(last_value, is_called)::text from {}.{}",
+            identifier(&schema),
+            identifier(&sequence)
+        );
+        if let Asked::Rows(rows) = session.ask::<(i64, bool)>(&statement).await?
+            && let Some((last_value, is_called)) = rows.into_iter().next()
+        {
+            values.push(SequenceValue {
+                schema,
+                sequence,
+                last_value,
+                is_called,
+                moved_to: None,
+            });
+        }
+    }
+    values.sort_unstable();
+    Ok(values)
+}

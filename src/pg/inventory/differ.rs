@@ -1,0 +1,278 @@
+//! Two inventories compared: what was expected with what was found. Pure.
+
+use std::collections::BTreeMap;
+
+use super::{Inventory, ObjectPrint, SequenceValue, TableRows};
+
+/// Whether a difference makes a restored database another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// To be named, and lived with.
+    Tolerable,
+    /// Something is missing or wrong.
+    Real,
+}
+
+/// One thing that is not as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub weight: Weight,
+    pub code: &'static str,
+    pub text: String,
+}
+
+/// What belongs to the database as a whole, or to its server, and is never part of a dump.
+const OUTSIDE: [&str; 3] = ["database setting", "database owner", "database grants"];
+
+/// Who owns what and who may do what: left out by `no_owner`.
+const OWNERSHIP: [&str; 2] = ["owner", "grants"];
+
+/// What every new database brings along.
+const PUBLIC: &str = "schema public";
+
+impl Inventory {
+    /// What `found` has otherwise than expected, in a fixed order.
+    pub fn differences(&self, found: &Self) -> Vec<Difference> {
+        Comparison::of(self, found, false)
+    }
+
+    /// The same for a database that was restored without owners and grants.
+    pub fn differences_without_owners(&self, found: &Self) -> Vec<Difference> {
+        Comparison::of(self, found, true)
+    }
+
+    fn major(&self) -> u32 {
+        self.server_version_num / 10_000
+    }
+}
+
+struct Comparison<'a> {
+    expected: &'a Inventory,
+    found: &'a Inventory,
+    without_owners: bool,
+    differences: Vec<Difference>,
+}
+
+impl<'a> Comparison<'a> {
+    fn of(expected: &'a Inventory, found: &'a Inventory, without_owners: bool) -> Vec<Difference> {
+        let mut comparison = Self {
+            expected,
+            found,
+            without_owners,
+            differences: Vec::new(),
+        };
+        comparison.tables();
+        comparison.sequences();
+        comparison.objects();
+        comparison.extensions();
+        comparison.rest();
+        comparison.differences
+    }
+
+    fn say(&mut self, weight: Weight, code: &'static str, text: String) {
+        self.differences.push(Difference { weight, code, text });
+    }
+
+    fn tables(&mut self) {
+        let key = |table: &'a TableRows| ((&table.schema, &table.table), table);
+        let found: BTreeMap<_, _> = self.found.tables.iter().map(key).collect();
+        for table in &self.expected.tables {
+            // One that is missing is missing among the objects, too.
+            let Some(there) = found.get(&(&table.schema, &table.table)) else {
+                continue;
+            };
+            let TableRows {
+                schema,
+                table: name,
+                rows,
+                exact,
+            } = table;
+            match (exact, there.exact) {
+                (true, true) if rows != &there.rows => self.say(
+                    Weight::Real,
+                    "content.rows",
+                    format!(
+                        "table {schema}.{name} has {} rows instead of {rows}",
+                        there.rows
+                    ),
+                ),
+                (false, true) if is_far_off(*rows, there.rows) => self.say(
+                    Weight::Tolerable,
+                    "content.rows_estimated",
+                    format!(
+                        "table {schema}.{name} has {} rows; {rows} were only estimated",
+                        there.rows
+                    ),
+                ),
+                (true, true) | (false, _) => {}
+                (true, false) => self.say(
+                    Weight::Tolerable,
+                    "content.rows_estimated",
+                    format!("table {schema}.{name} should have {rows} rows and was not counted"),
+                ),
+            }
+        }
+    }
+
+    fn sequences(&mut self) {
+        let key = |value: &'a SequenceValue| ((&value.schema, &value.sequence), value);
+        let found: BTreeMap<_, _> = self.found.sequences.iter().map(key).collect();
+        for expected in &self.expected.sequences {
+            let Some(there) = found.get(&(&expected.schema, &expected.sequence)) else {
+                continue;
+            };
+            if !stands_right(expected, there) {
+                let text = format!(
+                    "sequence {}.{} stands at {} instead of {}",
+                    expected.schema, expected.sequence, there.last_value, expected.last_value
+                );
+                self.say(Weight::Real, "content.sequence", text);
+            }
+        }
+    }
+
+    fn objects(&mut self) {
+        let same_major = self.expected.major() == self.found.major();
+        let key = |object: &'a ObjectPrint| {
+            (
+                (object.kind.as_str(), object.name.as_str()),
+                object.print.as_str(),
+            )
+        };
+        let expected: BTreeMap<_, _> = self.expected.objects.iter().map(key).collect();
+        let found: BTreeMap<_, _> = self.found.objects.iter().map(key).collect();
+        for (&(kind, name), print) in &expected {
+            let (code, what) = match found.get(&(kind, name)) {
+                None => ("content.object_missing", "is missing"),
+                Some(there) if same_major && there != print => {
+                    ("content.object_differs", "differs")
+                }
+                Some(_) => continue,
+            };
+            self.say(
+                self.weight(kind, name),
+                code,
+                format!("{} {what}", named(kind, name)),
+            );
+        }
+        for &(kind, name) in found.keys().filter(|key| !expected.contains_key(*key)) {
+            let weight = if same_major {
+                self.weight(kind, name)
+            } else {
+                Weight::Tolerable
+            };
+            self.say(
+                weight,
+                "content.object_unexpected",
+                format!("{} was not expected", named(kind, name)),
+            );
+        }
+    }
+
+    fn weight(&self, kind: &str, name: &str) -> Weight {
+        let is_tolerable = OUTSIDE.contains(&kind)
+            || (self.without_owners && OWNERSHIP.contains(&kind))
+            || (name == PUBLIC && (kind == "comment" || OWNERSHIP.contains(&kind)));
+        if is_tolerable {
+            Weight::Tolerable
+        } else {
+            Weight::Real
+        }
+    }
+
+    fn extensions(&mut self) {
+        for extension in &self.expected.extensions {
+            let name = &extension.name;
+            match self
+                .found
+                .extensions
+                .iter()
+                .find(|there| there.name == *name)
+            {
+                None => {
+                    let is_dispensable =
+                        !extension.needed && !self.found.installable.contains(name);
+                    let weight = if is_dispensable {
+                        Weight::Tolerable
+                    } else {
+                        Weight::Real
+                    };
+                    self.say(
+                        weight,
+                        "content.extension_missing",
+                        format!("extension {name} is missing"),
+                    );
+                }
+                Some(there) if there.version != extension.version => {
+                    let weight = if numbers(&there.version) > numbers(&extension.version) {
+                        Weight::Tolerable
+                    } else {
+                        Weight::Real
+                    };
+                    let text = format!(
+                        "extension {name} has version {} instead of {}",
+                        there.version, extension.version
+                    );
+                    self.say(weight, "content.extension_version", text);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn rest(&mut self) {
+        let (expected, found) = (self.expected, self.found);
+        if expected.large_objects != found.large_objects {
+            let text = format!(
+                "there are {} large objects instead of {}",
+                found.large_objects, expected.large_objects
+            );
+            self.say(Weight::Real, "content.large_objects", text);
+        }
+        for (what, was, is) in [
+            ("encoding", &expected.encoding, &found.encoding),
+            ("collation", &expected.collation, &found.collation),
+            ("character classes", &expected.ctype, &found.ctype),
+        ] {
+            if was != is {
+                let text = format!("the database's {what} is {is} instead of {was}");
+                self.say(Weight::Tolerable, "content.locale", text);
+            }
+        }
+    }
+}
+
+/// `index public.card_board_idx`; what has no name of its own is told by what it is of.
+fn named(kind: &str, name: &str) -> String {
+    match kind {
+        "columns" => format!("the set of columns of {name}"),
+        "owner" | "grants" | "comment" => format!("the {kind} of {name}"),
+        "database owner" => "the owner of the database".to_owned(),
+        "database grants" => "the grants of the database".to_owned(),
+        kind => format!("{kind} {name}"),
+    }
+}
+
+/// An estimate is worth a word when it is wrong by more than a tenth.
+fn is_far_off(estimate: u64, rows: u64) -> bool {
+    estimate.abs_diff(rows) > estimate.max(rows) / 10
+}
+
+/// At one of the values between the beginning and the end of the dump.
+fn stands_right(expected: &SequenceValue, found: &SequenceValue) -> bool {
+    match expected.moved_to {
+        None => (expected.last_value, expected.is_called) == (found.last_value, found.is_called),
+        Some(end) => {
+            let (low, high) = (expected.last_value.min(end), expected.last_value.max(end));
+            (low..=high).contains(&found.last_value)
+        }
+    }
+}
+
+/// The numbers of a version, for comparing: `1.10` is newer than `1.9`.
+fn numbers(version: &str) -> Vec<u64> {
+    version
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|part| part.parse().ok())
+        .collect()
+}
