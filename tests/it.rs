@@ -53,6 +53,8 @@ mod scrub_cadence;
 mod scrub_faults;
 #[path = "it/storage.rs"]
 mod storage;
+#[path = "it/swap.rs"]
+mod swap;
 #[path = "it/use_backup.rs"]
 mod use_backup;
 #[path = "it/use_restore.rs"]

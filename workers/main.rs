@@ -60,6 +60,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Show { id } => verbs::show::run(&id, session).await,
         Command::Verify(args) => verbs::verify::run(args, session).await,
         Command::Restore(args) => verbs::restore::run(args, session).await,
+        Command::Rollback(args) => verbs::rollback::run(args, session).await,
         Command::Get(args) => verbs::get::run(args, session).await,
         Command::Inspect(args) => verbs::inspect::run(&args.file, session),
         Command::Decrypt(args) => verbs::decrypt::run(args, session).await,

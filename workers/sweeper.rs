@@ -1,9 +1,10 @@
-//! The broom: once at the start and then every hour, what dead executions left on the storages is removed.
+//! The broom: once at the start and then every hour, what dead executions left on the storages is removed, and databases
+//! that were replaced long enough ago.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use kanbu_backup::{
-    backup::Deps,
+    backup,
     catalog::adopt,
     config::Config,
     execution,
@@ -14,23 +15,29 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::{dispatch::Deps, roles::leftovers};
+
 const EVERY: Duration = Duration::from_hours(1);
 
 /// Sweeps in the background until `stop`.
 pub fn spawn(deps: &Deps, config: &Config, stop: CancellationToken) -> JoinHandle<()> {
-    let (deps, safe_age) = (deps.clone(), config.worker.sweep_after);
+    let (deps, restore) = (deps.backup.clone(), deps.restore.clone());
+    let safe_age = config.worker.sweep_after;
     tokio::spawn(async move {
         let mut round = tokio::time::interval(EVERY);
         loop {
             tokio::select! {
-                _ = round.tick() => sweep_all(&deps, safe_age).await,
+                _ = round.tick() => {
+                    sweep_all(&deps, safe_age).await;
+                    leftovers::tidy(&restore).await;
+                }
                 () = stop.cancelled() => return,
             }
         }
     })
 }
 
-async fn sweep_all(deps: &Deps, safe_age: Duration) {
+async fn sweep_all(deps: &backup::Deps, safe_age: Duration) {
     for storage in &deps.storages {
         match sweep_one(storage, deps, safe_age).await {
             Ok(()) => {}
@@ -41,7 +48,11 @@ async fn sweep_all(deps: &Deps, safe_age: Duration) {
 
 /// An execution that is open may still publish: its folder stays, however old. So does the folder of a backup that the
 /// catalog knows: a repair may be making a copy in it, under the name of an execution that ended long ago.
-async fn sweep_one(storage: &Storage, deps: &Deps, safe_age: Duration) -> Result<(), Failure> {
+async fn sweep_one(
+    storage: &Storage,
+    deps: &backup::Deps,
+    safe_age: Duration,
+) -> Result<(), Failure> {
     let live: BTreeSet<_> = execution::store::open(&deps.history)
         .await?
         .into_iter()

@@ -176,6 +176,8 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
             storages: storages.clone(),
             keyring: keyring.clone(),
             target: target(config, &toolsets)?,
+            environment: config.storage.environment.clone(),
+            keep_old: config.worker.keep_old,
             catalog: db.clone(),
         },
         verify: verify::Deps {

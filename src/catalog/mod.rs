@@ -14,6 +14,7 @@ mod holdings;
 mod manifest;
 mod object;
 pub mod rebuild;
+mod replacement;
 pub mod restock;
 mod retire;
 mod store;
@@ -33,6 +34,9 @@ pub use self::{
         ManifestWarning, check_seal,
     },
     object::{EnvelopeFormat, object_name},
+    replacement::{
+        Replacement, ReplacementState, Replacements, advance, enter, intend, replacements,
+    },
     retire::{Retirement, plan_retirement, purge, retire},
     store::{Filter, get, insert, list, newest, pin, resolve, unpin},
     view::{ArtifactView, CHECK_HOLDS_DAYS, CopyView, Risk, proof, risk},

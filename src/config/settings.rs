@@ -180,6 +180,9 @@ settings! {
     HISTORY: "KANBU_BACKUP_HISTORY_DAYS", Some("worker.history_days"), Form::Whole { from: 1, to: 36_500 },
         Fallback::Text("180"), Open,
         "How long succeeded and cancelled jobs are remembered; those of existing backups, dead ones and each subject's last stay.";
+    KEEP_OLD: "KANBU_BACKUP_KEEP_REPLACED_DAYS", Some("worker.keep_replaced_days"), Form::Whole { from: 1, to: 365 },
+        Fallback::Text("7"), Open,
+        "How long a database that a restore replaced is kept for a rollback; then it is dropped.";
     SCRUB_DAYS: "KANBU_BACKUP_SCRUB_DAYS", Some("worker.scrub_days"),
         Form::Said("a whole number of days from 1 to 365, or off"), Fallback::Text("7"), Open,
         "How often every copy is read again and mended if it is bad; once per period, however many workers ask.";

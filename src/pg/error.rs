@@ -63,6 +63,24 @@ pub enum PgError {
     NotOurs { database: String, execution: String },
     #[error("a plain dump names its owners in its text, so it can't be restored without them")]
     PlainOwners,
+    #[error(
+        "database {database:?} is being restored{}",
+        .holder.as_ref().map(|holder| format!(" by execution {holder}")).unwrap_or_default()
+    )]
+    Guarded {
+        database: String,
+        holder: Option<String>,
+    },
+    #[error("the connection that kept others away from database {database:?} was lost")]
+    GuardLost { database: String },
+    #[error("the database postgres is where restores stand, and can't be restored into")]
+    CommonDatabase,
+    #[error("sessions on database {database:?} did not end within {} s: {}", limit.as_secs(), holders.join(", "))]
+    HeldOn {
+        database: String,
+        limit: Duration,
+        holders: Vec<String>,
+    },
     #[error("could not speak to Docker at {}", socket.display())]
     Docker {
         socket: PathBuf,
@@ -162,7 +180,10 @@ impl Classified for PgError {
             | Self::ContainerMissing { .. }
             | Self::Exec { .. }
             | Self::CutFrame { .. }
-            | Self::ExecEndless { .. } => Fault::Transient,
+            | Self::ExecEndless { .. }
+            | Self::Guarded { .. }
+            | Self::GuardLost { .. }
+            | Self::HeldOn { .. } => Fault::Transient,
             Self::Url { .. }
             | Self::NoAddress
             | Self::Tls { .. }
@@ -173,6 +194,7 @@ impl Classified for PgError {
             | Self::DatabaseExists { .. }
             | Self::NotOurs { .. }
             | Self::PlainOwners
+            | Self::CommonDatabase
             | Self::ContainerAmbiguous { .. } => Fault::Permanent,
         }
     }
@@ -197,6 +219,10 @@ impl Classified for PgError {
             Self::DatabaseExists { .. } => "database.exists",
             Self::NotOurs { .. } => "database.not_ours",
             Self::PlainOwners => "restore.plain_owners",
+            Self::Guarded { .. } => "restore.already_running",
+            Self::GuardLost { .. } => "restore.guard_lost",
+            Self::CommonDatabase => "usage.database_name",
+            Self::HeldOn { .. } => "restore.sessions_stay",
             Self::Docker { .. } => "docker.unreachable",
             Self::ContainerMissing { .. } => "docker.container_missing",
             Self::ContainerAmbiguous { .. } => "docker.container_ambiguous",
@@ -233,6 +259,11 @@ impl Classified for PgError {
             Self::DatabaseExists { .. } => "choose another name, or drop that database first",
             Self::NotOurs { .. } => "nothing was dropped; if it may go, drop it by hand",
             Self::PlainOwners => "create the roles that the dump names, and restore with owners",
+            Self::Guarded { .. } => "wait for that restore; `kanbu-backup job list` shows it",
+            Self::GuardLost { .. } => "nothing that was live was changed after that; restore again",
+            Self::HeldOn { .. } => {
+                "nothing was changed; stop these programs, or let the connecting role be a member of pg_signal_backend"
+            }
             Self::Docker { .. } => "check that the Docker socket is mounted and may be used",
             Self::ContainerMissing { .. } => {
                 "start the container, or set POSTGRES_CONTAINER to its exact name"
@@ -241,6 +272,7 @@ impl Classified for PgError {
                 "set POSTGRES_CONTAINER to the exact name of the one to back up"
             }
             Self::Query { .. }
+            | Self::CommonDatabase
             | Self::Facts(_)
             | Self::Incomplete { .. }
             | Self::Exec { .. }

@@ -114,10 +114,36 @@ pub async fn drop_database(
     Ok(())
 }
 
+/// Takes the mark off a database that `execution` created and that nobody is to drop any more.
+pub async fn keep_database(
+    cluster: &Cluster,
+    name: &str,
+    execution: ExecutionId,
+) -> Result<(), PgError> {
+    let mut connection = cluster.connect(Some(maintenance(cluster, name))).await?;
+    let remark = format!("kanbu_backup: kept by restore {execution}");
+    let comment = format!(
+        "comment on database {} is {}",
+        identifier(name),
+        literal(&remark)
+    );
+    run(&mut connection, comment, "keep the database").await?;
+    close(connection).await;
+    Ok(())
+}
+
 /// The comment on a database that an execution made: a successor sees whose it is.
 pub fn mark(execution: ExecutionId) -> String {
-    format!("kanbu_backup execution {execution}")
+    format!("{MARK}{execution}")
 }
+
+/// Which execution made the database that bears this comment.
+pub(super) fn marked_by(comment: &str) -> Option<ExecutionId> {
+    comment.strip_prefix(MARK)?.parse().ok()
+}
+
+/// What begins the comment on a database that may be dropped once its execution is over.
+const MARK: &str = "kanbu_backup execution ";
 
 /// A database to be connected to while `name` is made or dropped.
 fn maintenance<'a>(cluster: &'a Cluster, name: &str) -> &'a str {
@@ -207,22 +233,11 @@ async fn give_settings(
     shape: &Shape,
     differences: &mut Differences,
 ) -> Result<(), PgError> {
-    for setting in &shape.settings {
-        let Some((variable, value)) = setting.split_once('=') else {
+    for text in &shape.settings {
+        let Some((variable, value)) = setting(text) else {
             continue;
         };
-        let value = match variable {
-            "search_path"
-            | "temp_tablespaces"
-            | "session_preload_libraries"
-            | "local_preload_libraries" => literals(value),
-            _ => literal(value),
-        };
-        let statement = format!(
-            "alter database {} set {} = {value}",
-            identifier(name),
-            identifier(variable)
-        );
+        let statement = format!("alter database {} set {value}", identifier(name));
         note_refusal(connection, statement, differences, || {
             format!("the database lacks its setting {variable:?}")
         })
@@ -231,8 +246,21 @@ async fn give_settings(
     Ok(())
 }
 
+/// A stored `name=value` as its name and the words behind `set`.
+pub(super) fn setting(stored: &str) -> Option<(&str, String)> {
+    let (variable, value) = stored.split_once('=')?;
+    let value = match variable {
+        "search_path"
+        | "temp_tablespaces"
+        | "session_preload_libraries"
+        | "local_preload_libraries" => literals(value),
+        _ => literal(value),
+    };
+    Some((variable, format!("{} = {value}", identifier(variable))))
+}
+
 /// Runs a statement whose refusal makes a difference and not a failure.
-async fn note_refusal(
+pub(super) async fn note_refusal(
     connection: &mut PgConnection,
     statement: String,
     differences: &mut Differences,

@@ -414,7 +414,7 @@ async fn a_dump_of_a_newer_server_asks_for_newer_tools_before_anything_is_made()
     assert!(origin.server.is_some() && origin.client_major.is_some());
     origin.client_major = Some(99);
     let name = unused();
-    let refused = restore::preflight(&origin, &into(&name), deps.target.as_ref()).await;
+    let refused = restore::preflight(&origin, &into(&name), deps.parts()).await;
     let failure = refused.unwrap_err();
     assert!(failure.message.contains("99"), "{failure}");
 }

@@ -195,6 +195,8 @@ impl World {
                 cluster: self.cluster.clone(),
                 toolsets: vec![tools().await],
             }),
+            environment: environment(),
+            keep_old: 7.try_into().unwrap(),
             catalog: self.db.clone(),
         }
     }

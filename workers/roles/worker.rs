@@ -69,9 +69,9 @@ pub async fn serve(
     queue::register_subjects(&db, &wiring::subjects(config)?).await?;
     let deps = wiring::deps(config, db.clone()).await?;
     warn_without_key(config);
-    let sweeper = sweeper::spawn(&deps.backup, config, stop.gently.clone());
+    let sweeper = sweeper::spawn(&deps, config, stop.gently.clone());
     let scrubber = scrubber::spawn(&db, config, stop.gently.clone());
-    let leftovers = leftovers::of(&deps.backup.sources, &db);
+    let leftovers = Some(leftovers::of(&deps.backup.sources, &deps.restore, &db));
     let crew = Crew {
         leftovers,
         terms: LeaseTerms::new(config.worker.lease),
