@@ -23,7 +23,7 @@ use super::{
     dump::application,
     error::PgError,
     quote::literal,
-    restore::marked_by,
+    restore::made_by,
 };
 use crate::{fault::Failure, id::ExecutionId};
 
@@ -119,6 +119,15 @@ impl Guard {
     /// Fires when the connection, and the lock with it, is gone.
     pub fn lost(&self) -> &CancellationToken {
         &self.lost
+    }
+
+    /// Asks the server whether the lock is still there.
+    pub async fn ask(&self) -> Result<(), PgError> {
+        let mut connection = self.connection.lock().await;
+        if !matches!(timeout(ANSWER_WITHIN, connection.ping()).await, Ok(Ok(()))) {
+            self.lost.cancel();
+        }
+        self.held()
     }
 
     /// Whether the right still holds, as far as anybody here knows.
@@ -267,16 +276,16 @@ fn execution_of(application: &str) -> Option<ExecutionId> {
 pub async fn marked(cluster: &Cluster) -> Result<Vec<(String, ExecutionId)>, PgError> {
     let mut connection = cluster.connect(Some(COMMON_DATABASE)).await?;
     let rows = sqlx::query(
-        "select datname::text, shobj_description(oid, 'pg_database') from pg_database
-          where shobj_description(oid, 'pg_database') is not null order by datname",
+        "select datname::text, shobj_description(oid, 'pg_database') from pg_database order by datname",
     )
     .fetch_all(&mut connection)
     .await
     .map_err(PgError::query("which databases restores have made"))?;
     close(connection).await;
     let marked = |row: sqlx::postgres::PgRow| {
-        let comment: String = row.get(1);
-        Some((row.get(0), marked_by(&comment)?))
+        let (name, comment): (String, Option<String>) = (row.get(0), row.get(1));
+        let execution = made_by(&name, comment.as_deref())?;
+        Some((name, execution))
     };
     Ok(rows.into_iter().filter_map(marked).collect())
 }

@@ -101,9 +101,13 @@ impl<'a> NewDatabase<'a> {
                 pg::keep_database(self.cluster, &self.name, execution).await?;
                 Err(failure)
             }
-            Err(failure) => {
-                Err(dropped(self.cluster, &self.name, right.explain(failure), right).await)
-            }
+            Err(failure) => Err(dropped(
+                self.cluster,
+                &self.name,
+                right.explain(failure).await,
+                right,
+            )
+            .await),
         }
     }
 

@@ -154,7 +154,7 @@ pub async fn replace(begun: Begun<'_>, safety: Safety) -> Result<Effects, Failur
     let pause = match swapping.swap(&mut made, &right).await {
         Ok(pause) => pause,
         Err(failure) => {
-            let failure = right.explain(failure);
+            let failure = right.explain(failure).await;
             return Err(dropped(&target.cluster, &names.load, failure, &right).await);
         }
     };

@@ -69,10 +69,13 @@ impl Right {
     }
 
     /// A lock that was lost explains whatever failed after it.
-    pub(super) fn explain(&self, failure: Failure) -> Failure {
-        match (self.lease.stopped(), self.guard.held()) {
-            (Ok(()), Err(lost)) => lost.into(),
-            _ => failure,
+    pub(super) async fn explain(&self, failure: Failure) -> Failure {
+        if self.lease.stopped().is_err() {
+            return failure;
+        }
+        match self.guard.ask().await {
+            Ok(()) => failure,
+            Err(lost) => lost.into(),
         }
     }
 }

@@ -63,7 +63,7 @@ pub async fn rollback(
         }
         Err(error) => match settle::at_once(&row, target, deps, &right).await {
             Ok(ReplacementState::Undone) => None,
-            Ok(_) | Err(_) => return Err(right.explain(error.into())),
+            Ok(_) | Err(_) => return Err(right.explain(error.into()).await),
         },
     };
     lease.log(format!(

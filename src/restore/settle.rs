@@ -210,11 +210,14 @@ async fn half_made(
     if lost.is_empty() {
         return Ok(());
     }
+    // Taking a lock ends the sessions of all who are gone, so that nothing more is made.
+    guard(target.cluster.database(), target, deps)
+        .await?
+        .release()
+        .await;
     for (database, execution) in marked(&target.cluster).await? {
         if lost.contains(&execution) {
-            let guard = guard(&database, target, deps).await?;
             pg::drop_database(&target.cluster, &database, execution).await?;
-            guard.release().await;
             let text = format!(
                 "{database} was dropped: restore {} lost its worker while it was filling it",
                 execution.short()

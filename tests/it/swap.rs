@@ -11,22 +11,24 @@ use std::{
 
 use kanbu_backup::{
     catalog::{ArtifactView, ReplacementState, Replacements, replacements},
-    execution::{Effects, Lease},
+    execution::{Effects, Lease, LeaseSeat, Recheck},
     fault::Failure,
-    id::ExecutionId,
-    job::{Restore, RestoreInto},
+    id::{ExecutionId, WorkerId},
+    job::{Job, Kind, Restore, RestoreInto},
     pg::{
         cluster::Cluster,
         restore::{TableChecksum, table_checksums},
     },
-    restore::{self, Origin, Safety},
-    testing::{Session, TestServer},
+    queue::{self, Claim, NewJob},
+    restore::{self, DatabaseTarget, Origin, Safety},
+    testing::TestServer,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use tokio::sync::mpsc;
 
 use crate::{
     protected::execute,
-    use_world::{World, eventually, subject},
+    use_world::{World, eventually},
 };
 
 const CONTENT: &str = "
@@ -102,8 +104,9 @@ impl Scene {
     }
 
     async fn state(&self, restore: ExecutionId) -> Option<ReplacementState> {
-        let rows = replacements(&self.deps.catalog, Replacements::Of(&restore.to_string()));
-        rows.await.unwrap().first().map(|row| row.state)
+        let id = restore.to_string();
+        let rows = replacements(&self.deps.catalog, Replacements::Of(&id)).await;
+        rows.unwrap().first().map(|row| row.state)
     }
 
     /// Every database that has to do with the live one, with whether it is open.
@@ -403,12 +406,16 @@ async fn a_running_backup_of_kanbus_is_ended_in_what_becomes_live() {
 async fn a_replacement_that_dies_anywhere_leaves_one_of_the_two_and_is_settled() {
     let scene = Scene::new().await;
     let mut ends = [0; 2];
-    for round in 0..14_u64 {
-        let lease = Arc::new(Lease::unattended());
-        let dying = scene.replaced(&lease);
+    for round in 0..30_u64 {
+        let mut claimed = Claimed::new(&scene).await;
+        let lease = Arc::clone(&claimed.lease);
         // Dropping the work cuts its connections, as the death of its process would.
-        let died = tokio::time::timeout(Duration::from_millis(120 * round), dying).await;
-        settle(&scene, &lease).await;
+        let died = tokio::select! {
+            ended = scene.replaced(&lease) => Some(ended.unwrap()),
+            () = claimed.keep() => None,
+            () = tokio::time::sleep(Duration::from_millis(25 * round)) => None,
+        };
+        claimed.lose(&scene).await;
         let live = content(&scene.world.cluster).await;
         assert!(
             live == scene.old || live == scene.backed_up,
@@ -419,7 +426,7 @@ async fn a_replacement_that_dies_anywhere_leaves_one_of_the_two_and_is_settled()
         let is_new = live == scene.backed_up;
         ends[usize::from(is_new)] += 1;
         match (state, is_new) {
-            (None | Some(ReplacementState::Reverted), false) => assert!(died.is_err()),
+            (None | Some(ReplacementState::Reverted), false) => assert!(died.is_none()),
             (Some(ReplacementState::Replaced), true) => {
                 scene.rolled_back(lease.execution()).await.unwrap();
             }
@@ -431,18 +438,61 @@ async fn a_replacement_that_dies_anywhere_leaves_one_of_the_two_and_is_settled()
     println!("died before {}, after {}", ends[0], ends[1]);
 }
 
-/// What the next worker does once the lease is over.
-async fn settle(scene: &Scene, lease: &Lease) {
-    let row = "insert into kanbu_backup.worker (id, host, version, slots, listening)
-               values (gen_random_uuid(), 'test', '0', '{}', false) returning id";
-    let _ = row;
-    lost(scene, lease.execution()).await;
-    restore::tidy(&scene.deps).await.unwrap();
+/// A restore that a worker has claimed.
+struct Claimed {
+    lease: Arc<Lease>,
+    _seat: LeaseSeat,
+    rechecks: mpsc::Receiver<Recheck>,
 }
 
-/// The rows of an execution whose worker died.
-async fn lost(scene: &Scene, execution: ExecutionId) {
-    let _ = (scene, execution);
+impl Claimed {
+    async fn new(scene: &Scene) -> Self {
+        let db = &scene.deps.catalog;
+        let job = NewJob::new(
+            Job::Restore(scene.request()),
+            kanbu_backup::queue::Origin::Operator,
+        );
+        queue::submit(db, &job).await.unwrap();
+        let ids = [ExecutionId::new()];
+        let claim = queue::claim(
+            db,
+            WorkerId::new(),
+            Kind::Restore,
+            Duration::from_mins(1),
+            &ids,
+        );
+        let Claim::Jobs(jobs) = claim.await.unwrap() else {
+            panic!("nothing to claim")
+        };
+        let (sender, rechecks) = mpsc::channel(1);
+        let (lease, seat) = Lease::grant(jobs[0].execution, jobs[0].job, 1, sender);
+        Self {
+            lease: Arc::new(lease),
+            _seat: seat,
+            rechecks,
+        }
+    }
+
+    /// Answers every question of the holder with a renewed lease.
+    async fn keep(&mut self) {
+        while let Some(asked) = self.rechecks.recv().await {
+            let _ = asked.reply.send(Ok(()));
+        }
+    }
+
+    /// The worker is not heard of any more, and the next one comes by.
+    async fn lose(self, scene: &Scene) {
+        let over =
+            "update kanbu_backup.execution set lease_until = now() - interval '1 s' where id = $1";
+        sqlx::query(over)
+            .bind(self.lease.execution().as_uuid())
+            .execute(scene.deps.catalog.bare_pool())
+            .await
+            .unwrap();
+        assert_eq!(queue::reap(&scene.deps.catalog).await.unwrap().len(), 1);
+        let tidied = restore::tidy(&scene.deps).await.unwrap();
+        println!("{tidied:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -499,7 +549,7 @@ async fn a_restore_whose_lock_is_lost_stops_and_changes_nothing() {
     let failure = restore::replace(begun, Safety::Declined("a test".to_owned()))
         .await
         .unwrap_err();
-    println!("{failure:?}");
+    assert_eq!(failure.code, "restore.guard_lost", "{failure}");
     scene.assert_live(&scene.old).await;
     assert_eq!(scene.databases().await.len(), 1);
 }
@@ -507,18 +557,55 @@ async fn a_restore_whose_lock_is_lost_stops_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_that_do_not_end_are_named_and_nothing_is_changed() {
     let scene = Scene::new().await;
-    let held = prepared(&scene).await;
+    let live = scene.live().to_owned();
+    let role = format!("{live}_plain");
+    let setup = format!(
+        "create role {role} login createdb password 'plain'; alter database {live} owner to {role};
+         grant all on schema public to {role}; grant select on all tables in schema public to {role}"
+    );
+    execute(&scene.world.cluster, &setup).await;
+    let url = TestServer::shared().await.url_of(&live);
+    let (_, place) = url.split_once('@').unwrap();
+    let cluster = Cluster::from_url(&format!("postgres://{role}:plain@{place}")).unwrap();
+    let target = scene
+        .deps
+        .target
+        .clone()
+        .map(|target| DatabaseTarget { cluster, ..target });
+    let scene = Scene {
+        deps: restore::Deps {
+            target,
+            ..scene.deps.clone()
+        },
+        ..scene
+    };
+    // A superuser's, which a plain role can't end.
+    let held = scene.world.cluster.connect(None).await.unwrap();
     let lease = Arc::new(Lease::unattended());
-    let refused = scene.replaced(&lease).await.unwrap_err();
-    println!("{refused:?}");
+    let request = Restore {
+        no_owner: true,
+        ..scene.request()
+    };
+    let refused = scene.replaced_as(&request, &lease).await.unwrap_err();
+    assert_eq!(refused.code, "restore.sessions_stay");
+    assert!(refused.message.contains("process "), "{refused}");
+    assert_eq!(
+        scene.state(lease.execution()).await,
+        Some(ReplacementState::Reverted)
+    );
     scene.assert_live(&scene.old).await;
-    drop(held);
-}
+    assert_eq!(scene.databases().await.len(), 1);
 
-/// A session of a superuser, which a plain role can't end.
-async fn prepared(scene: &Scene) -> Option<Session> {
-    let _ = scene;
-    None
+    held.close().await.unwrap();
+    let lease = Arc::new(Lease::unattended());
+    scene.replaced_as(&request, &lease).await.unwrap();
+    scene.assert_live(&scene.backed_up).await;
+    scene.clear().await;
+    let undress = format!(
+        "alter database {live} owner to current_user; reassign owned by {role} to current_user;
+         drop owned by {role}; drop role {role}"
+    );
+    execute(&scene.world.cluster, &undress).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -542,5 +629,4 @@ async fn what_was_kept_long_enough_is_dropped() {
     let refused = scene.rolled_back(lease.execution()).await.unwrap_err();
     assert_eq!(refused.code, "refused.not_replaced");
     scene.assert_live(&scene.backed_up).await;
-    let _ = subject("database:kanbu");
 }

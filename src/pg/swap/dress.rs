@@ -15,12 +15,12 @@ const LIKE: &str =
         (select t.spcname from pg_tablespace t where t.oid = d.dattablespace)::text
    from pg_database d where d.datname = $1";
 
-const SETTINGS: &str = "select r.rolname::text, setting
+const SETTINGS: &str = "select r.rolname::text, u.setting
    from pg_db_role_setting s
    left join pg_roles r on r.oid = s.setrole
-   cross join unnest(s.setconfig) setting
+   cross join unnest(s.setconfig) with ordinality as u (setting, place)
   where s.setdatabase = $1::oid and (s.setrole = 0 or r.rolname is not null)
-  order by 1 nulls first, 2";
+  order by 1 nulls first, u.place";
 
 /// The owner's own rights come with ownership and are granted like all others, since they may have been taken away.
 const GRANTS: &str = "select case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end,
