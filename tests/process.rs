@@ -27,6 +27,8 @@ mod pooler;
 mod queue;
 #[path = "process/refusals.rs"]
 mod refusals;
+#[path = "process/replace.rs"]
+mod replace;
 #[path = "process/roles.rs"]
 mod roles;
 #[path = "process/running.rs"]

@@ -72,6 +72,7 @@ impl Exit {
                 | "last_of_subject"
                 | "last_copies"
                 | "already_running"
+                | "sessions_stay"
                 | "not_dead"
                 | "not_queued"
                 | "kind_refused"
@@ -80,6 +81,7 @@ impl Exit {
             ("key", _) | ("envelope", "no_matching_key") => Self::Key,
             ("storage", _) | ("pipeline", "no_storage_left" | "stalled") => Self::Storage,
             ("envelope" | "integrity" | "manifest" | "archive", _)
+            | ("restore", "differs" | "no_tables")
             | ("pipeline", "stored_digest_mismatch" | "undecodable" | "compressed_truncated") => {
                 Self::Integrity
             }
@@ -130,6 +132,9 @@ mod tests {
             ("queue.kind_refused", Exit::Refused),
             ("queue.not_prepared", Exit::Database),
             ("worker.not_found", Exit::NotFound),
+            ("restore.already_running", Exit::Refused),
+            ("restore.sessions_stay", Exit::Refused),
+            ("restore.differs", Exit::Integrity),
             ("handler.panicked", Exit::Failed),
         ] {
             let failure = Failure::new(Fault::Permanent, code, "it went wrong");

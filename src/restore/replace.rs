@@ -272,7 +272,7 @@ impl Swapping<'_> {
                 Ok(Some(pause))
             }
             Err(error) => {
-                let state = settle::at_once(&row, self.target, self.deps, right).await;
+                let state = settle::at_once(&row, self.target, &self.deps.catalog, right).await;
                 match state {
                     Ok(ReplacementState::Replaced) => Ok(None),
                     Ok(_) => Err(error.into()),

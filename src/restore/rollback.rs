@@ -61,7 +61,7 @@ pub async fn rollback(
             settle::note(&deps.catalog, &row, ReplacementState::Undone, None).await;
             Some(pause)
         }
-        Err(error) => match settle::at_once(&row, target, deps, &right).await {
+        Err(error) => match settle::at_once(&row, target, &deps.catalog, &right).await {
             Ok(ReplacementState::Undone) => None,
             Ok(_) | Err(_) => return Err(right.explain(error.into()).await),
         },

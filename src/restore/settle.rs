@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    DatabaseTarget, Deps, RestoreError,
+    DatabaseTarget, RestoreError,
     right::{Right, over},
 };
 use crate::{
@@ -85,22 +85,22 @@ pub(super) async fn note(
 pub(super) async fn at_once(
     row: &Replacement,
     target: &DatabaseTarget,
-    deps: &Deps,
+    catalog: &ControlDb,
     right: &Right,
 ) -> Result<ReplacementState, Failure> {
     if right.guard.held().is_ok()
-        && let Ok(state) = by(&right.guard, row, target, &deps.catalog).await
+        && let Ok(state) = by(&right.guard, row, target, catalog).await
     {
         return Ok(state);
     }
     let deadline = Instant::now() + PATIENCE;
     let own = right.lease.execution();
-    let over = over(Some(&deps.catalog), Some(own));
+    let over = over(Some(catalog), Some(own));
     loop {
         let settled = async {
             right.lease.stopped()?;
             let guard = Guard::take(&target.cluster, &row.database, own, &*over).await?;
-            by(&guard, row, target, &deps.catalog).await
+            by(&guard, row, target, catalog).await
         };
         match settled.await {
             Ok(state) => return Ok(state),
@@ -137,20 +137,17 @@ async fn by(
 
 /// Puts in order what restores on this server left behind: replacements that nobody is at any more, databases of
 /// executions whose workers died, and replaced databases whose time is over. What can't be done is told and left.
-pub async fn tidy(deps: &Deps) -> Result<Vec<Tidied>, Failure> {
-    let Some(target) = &deps.target else {
-        return Ok(Vec::new());
-    };
+pub async fn tidy(target: &DatabaseTarget, catalog: &ControlDb) -> Result<Vec<Tidied>, Failure> {
     let mut tidied = Vec::new();
-    for row in catalog::replacements(&deps.catalog, Replacements::Abandoned).await? {
+    for row in catalog::replacements(catalog, Replacements::Abandoned).await? {
         if is_here(&row, target).await? {
-            tidied.push(settled(&row, target, deps).await?);
+            tidied.push(settled(&row, target, catalog).await?);
         }
     }
-    half_made(target, deps, &mut tidied).await?;
-    for row in catalog::replacements(&deps.catalog, Replacements::Expired).await? {
+    half_made(target, catalog, &mut tidied).await?;
+    for row in catalog::replacements(catalog, Replacements::Expired).await? {
         if is_here(&row, target).await? {
-            tidied.extend(expired(&row, target, deps).await?);
+            tidied.extend(expired(&row, target, catalog).await?);
         }
     }
     Ok(tidied)
@@ -168,18 +165,18 @@ async fn is_here(row: &Replacement, target: &DatabaseTarget) -> Result<bool, Fai
     Ok(found.system_identifier.as_ref() == Some(expected))
 }
 
-async fn guard(name: &str, target: &DatabaseTarget, deps: &Deps) -> Result<Guard, Failure> {
-    let over = over(Some(&deps.catalog), None);
+async fn guard(name: &str, target: &DatabaseTarget, catalog: &ControlDb) -> Result<Guard, Failure> {
+    let over = over(Some(catalog), None);
     Guard::take(&target.cluster, name, ExecutionId::new(), &*over).await
 }
 
 async fn settled(
     row: &Replacement,
     target: &DatabaseTarget,
-    deps: &Deps,
+    catalog: &ControlDb,
 ) -> Result<Tidied, Failure> {
-    let guard = guard(&row.database, target, deps).await?;
-    let state = by(&guard, row, target, &deps.catalog).await?;
+    let guard = guard(&row.database, target, catalog).await?;
+    let state = by(&guard, row, target, catalog).await?;
     guard.release().await;
     let (database, restore) = (row.database.clone(), row.execution.short());
     let text = match state {
@@ -203,15 +200,15 @@ async fn settled(
 /// Databases that lost executions were filling. One that is complete has not been reported, and nobody counts on it.
 async fn half_made(
     target: &DatabaseTarget,
-    deps: &Deps,
+    catalog: &ControlDb,
     tidied: &mut Vec<Tidied>,
 ) -> Result<(), Failure> {
-    let lost = execution::store::lost(&deps.catalog).await?;
+    let lost = execution::store::lost(catalog).await?;
     if lost.is_empty() {
         return Ok(());
     }
     // Taking a lock ends the sessions of all who are gone, so that nothing more is made.
-    guard(target.cluster.database(), target, deps)
+    guard(target.cluster.database(), target, catalog)
         .await?
         .release()
         .await;
@@ -231,16 +228,16 @@ async fn half_made(
 async fn expired(
     row: &Replacement,
     target: &DatabaseTarget,
-    deps: &Deps,
+    catalog: &ControlDb,
 ) -> Result<Option<Tidied>, Failure> {
     let (name, oid) = match row.state {
         ReplacementState::Undone => (&row.undone_name, row.new_oid),
         _ => (&row.old_name, row.old_oid),
     };
-    let guard = guard(&row.database, target, deps).await?;
+    let guard = guard(&row.database, target, catalog).await?;
     let is_gone = swap::drop_set_aside(&guard, name, oid).await?;
     if is_gone {
-        note(&deps.catalog, row, ReplacementState::Dropped, None).await;
+        note(catalog, row, ReplacementState::Dropped, None).await;
     }
     guard.release().await;
     Ok(is_gone.then(|| Tidied {

@@ -20,7 +20,7 @@ use kanbu_backup::{
         restore::{TableChecksum, table_checksums},
     },
     queue::{self, Claim, NewJob},
-    restore::{self, DatabaseTarget, Origin, Safety},
+    restore::{self, DatabaseTarget, Origin, Safety, Tidied},
     testing::TestServer,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
@@ -136,6 +136,11 @@ impl Scene {
             !databases.iter().any(|(name, _)| name.contains("_restore_")),
             "{databases:?}"
         );
+    }
+
+    async fn tidied(&self) -> Vec<Tidied> {
+        let target = self.deps.target.as_ref().unwrap();
+        restore::tidy(target, &self.deps.catalog).await.unwrap()
     }
 
     async fn clear(&self) {
@@ -490,7 +495,7 @@ impl Claimed {
             .await
             .unwrap();
         assert_eq!(queue::reap(&scene.deps.catalog).await.unwrap().len(), 1);
-        let tidied = restore::tidy(&scene.deps).await.unwrap();
+        let tidied = scene.tidied().await;
         println!("{tidied:?}");
     }
 }
@@ -613,13 +618,13 @@ async fn what_was_kept_long_enough_is_dropped() {
     let scene = Scene::new().await;
     let lease = Arc::new(Lease::unattended());
     scene.replaced(&lease).await.unwrap();
-    assert_eq!(restore::tidy(&scene.deps).await.unwrap(), []);
+    assert_eq!(scene.tidied().await, []);
     assert_eq!(scene.databases().await.len(), 2);
     sqlx::query("update kanbu_backup.replacement set keep_until = now() - interval '1 s'")
         .execute(scene.world.db.bare_pool())
         .await
         .unwrap();
-    let tidied = restore::tidy(&scene.deps).await.unwrap();
+    let tidied = scene.tidied().await;
     assert!(tidied[0].text.contains("kept for 7 days"), "{tidied:?}");
     assert_eq!(
         scene.state(lease.execution()).await,

@@ -37,7 +37,10 @@ pub(super) fn of(sources: &Sources, restore: &restore::Deps, db: &ControlDb) -> 
 
 /// What restores left on the server; also what was kept long enough.
 pub(crate) async fn tidy(deps: &restore::Deps) {
-    match restore::tidy(deps).await {
+    let Some(target) = &deps.target else {
+        return;
+    };
+    match restore::tidy(target, &deps.catalog).await {
         Ok(tidied) => {
             for restore::Tidied { database, text } in tidied {
                 info!(database, "{text}");
