@@ -175,7 +175,7 @@ pub async fn replacements(
                 when 'abandoned' then r.state in ('replacing', 'undoing') and not exists (
                      select from kanbu_backup.execution e
                       where e.id = case r.state when 'undoing' then r.rollback_id else r.execution_id end
-                        and e.ended_at is null)
+                        and e.ended_at is null and e.lease_until > now())
                 when 'expired' then r.state in ('replaced', 'undone') and r.keep_until < now()
                 else right(replace(r.execution_id::text, '-', ''), length($2)) = $2
                   or right(replace(r.job_id::text, '-', ''), length($2)) = $2 end

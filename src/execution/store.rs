@@ -134,14 +134,14 @@ pub async fn ended(
     Ok(ended.into_iter().map(ExecutionId::from).collect())
 }
 
-/// Which of these executions were ours and have ended. Of others nothing is known: they may be another service's.
+/// Which of these executions were ours and have ended, or lost their leases. Of others nothing is known: they may be another service's.
 pub async fn over(
     db: &ControlDb,
     executions: &[ExecutionId],
 ) -> Result<Vec<ExecutionId>, ControlError> {
     let ids: Vec<Uuid> = executions.iter().map(|id| id.as_uuid()).collect();
     let query = sqlx::query_scalar!(
-        "select id from kanbu_backup.execution where id = any ($1) and ended_at is not null",
+        "select id from kanbu_backup.execution where id = any ($1) and (ended_at is not null or lease_until < now())",
         &ids,
     );
     let over = within(db.pool(), STATEMENT_TIMEOUT, |conn| {

@@ -20,6 +20,8 @@ pub enum Complaint {
     Permission,
     /// The dump names a role that the server lacks.
     RoleMissing(String),
+    /// A newer `pg_dump` wrote a word of its own into the text.
+    WordUnknown,
     /// The server has no room left.
     DiskFull,
     /// The shell did not find the tool.
@@ -65,6 +67,9 @@ impl Complaint {
         {
             return Self::LockTimeout;
         }
+        if has("invalid command \\restrict") || has("invalid command \\unrestrict") {
+            return Self::WordUnknown;
+        }
         if has("No space left on device") {
             return Self::DiskFull;
         }
@@ -87,6 +92,7 @@ impl Complaint {
             Self::LockTimeout => "waited too long for the lock of a table and gave up",
             Self::Permission => "was not permitted to do what it has to",
             Self::RoleMissing(_) => "met a role that the server does not have",
+            Self::WordUnknown => "is too old for the dump, which begins with \\restrict",
             Self::DiskFull => "was stopped because the server's disk is full",
             Self::ToolMissing => "is not installed there",
             Self::Other => "failed",
@@ -149,6 +155,10 @@ mod tests {
             (
                 "pg_dump: error: query failed: ERROR:  permission denied for table secret",
                 Complaint::Permission,
+            ),
+            (
+                "psql:<stdin>:5: error: invalid command \\restrict",
+                Complaint::WordUnknown,
             ),
             (
                 "ERROR:  could not extend file \"base/1/2\": No space left on device",

@@ -236,6 +236,16 @@ impl Classified for PgError {
             Self::Tools(error) => return error.hint(),
             Self::Process(error) => return error.hint(),
             Self::Tool {
+                complaint: Complaint::RoleMissing(role),
+                tool: "psql",
+                ..
+            } => {
+                return Some(
+                    format!("create the role {role:?} on the server: a plain dump names its owners in its text")
+                        .into(),
+                );
+            }
+            Self::Tool {
                 complaint, work, ..
             } => return complaint_hint(complaint, *work),
             Self::DumpTooNew { dump, .. } => {
@@ -293,6 +303,7 @@ fn complaint_fault(complaint: &Complaint, work: Work) -> Fault {
         | Complaint::DatabaseMissing
         | Complaint::Permission
         | Complaint::RoleMissing(_)
+        | Complaint::WordUnknown
         | Complaint::ToolMissing => Fault::Permanent,
         Complaint::Other => match work {
             Work::Dump | Work::Ask => Fault::Transient,
@@ -310,6 +321,7 @@ fn complaint_code(complaint: &Complaint, work: Work) -> &'static str {
         Complaint::LockTimeout => "database.locked",
         Complaint::Permission => "database.permission",
         Complaint::RoleMissing(_) => "restore.role_missing",
+        Complaint::WordUnknown => "tools.client_too_old",
         Complaint::DiskFull => "database.full",
         Complaint::ToolMissing => "tools.no_client",
         Complaint::Other => match work {
@@ -335,8 +347,14 @@ fn complaint_hint(complaint: &Complaint, work: Work) -> Option<Cow<'static, str>
         }
         Complaint::RoleMissing(role) => {
             return Some(
-                format!("create the role {role:?} on the server, or restore without owners").into(),
+                format!(
+                    "create the role {role:?} on the server, or restore without owners (--no-owner)"
+                )
+                .into(),
             );
+        }
+        Complaint::WordUnknown => {
+            "update the PostgreSQL client tools: psql knows the word since the minor releases of August 2025"
         }
         Complaint::DiskFull => "make room on the server's disk",
         Complaint::ToolMissing => {

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tokio::{
     sync::{Mutex, MutexGuard},
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -81,7 +81,7 @@ impl Guard {
         }
         let mut connection = cluster.connect(Some(COMMON_DATABASE)).await?;
         announce(&mut connection, execution).await?;
-        let deadline = Instant::now() + PATIENCE;
+        let (deadline, mut rounds) = (Instant::now() + PATIENCE, interval(EVERY));
         while !try_lock(&mut connection, database).await? {
             let holder = holder(&mut connection, database).await?;
             let gone = match holder.and_then(|holder| holder.execution) {
@@ -98,7 +98,7 @@ impl Guard {
                 }
                 .into());
             }
-            tokio::time::sleep(EVERY).await;
+            rounds.tick().await;
         }
         end_predecessors(&mut connection, execution, over).await?;
         Ok(Self::beating(connection, database))
@@ -167,8 +167,10 @@ impl Drop for Guard {
 
 /// Tries the connection again and again. One that doesn't answer is as good as lost.
 async fn beat(connection: Arc<Mutex<PgConnection>>, lost: CancellationToken) {
+    let mut beats = interval(HEARTBEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::time::sleep(HEARTBEAT).await;
+        beats.tick().await;
         let mut connection = connection.lock().await;
         match timeout(ANSWER_WITHIN, connection.ping()).await {
             Ok(Ok(())) => {}

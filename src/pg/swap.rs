@@ -96,6 +96,8 @@ pub async fn exchange(
     let mut connection = guard.connection().await?;
     let begun = Instant::now();
     allow(&mut connection, &exchange.live, false).await?;
+    let mut rounds = tokio::time::interval(ROUND);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let names = [exchange.live.as_str(), exchange.incoming_name.as_str()];
     loop {
         let holders = session::end_all(&mut connection, &names).await?;
@@ -114,7 +116,7 @@ pub async fn exchange(
                 holders: session::told(holders),
             });
         }
-        tokio::time::sleep(ROUND).await;
+        rounds.tick().await;
     }
 }
 

@@ -151,7 +151,7 @@ impl<'a> NewDatabase<'a> {
         warnings: &mut Vec<Warning>,
     ) -> Result<(), RestoreError> {
         if found.tables.is_empty() {
-            if self.terms.replaces && expected.is_none_or(|expected| !expected.tables.is_empty()) {
+            if self.terms.replaces {
                 return Err(RestoreError::NothingToReplaceWith);
             }
             let text = format!(

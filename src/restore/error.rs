@@ -77,17 +77,10 @@ pub enum RestoreError {
 const NAMED: usize = 12;
 
 fn listed(differences: &[String]) -> String {
-    let mut text = differences
-        .iter()
-        .take(NAMED)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join("; ");
     let rest = differences.len().saturating_sub(NAMED);
-    if rest > 0 {
-        text.push_str(&format!("; and {rest} more"));
-    }
-    text
+    let named = differences.iter().take(NAMED).cloned();
+    let more = (rest > 0).then(|| format!("and {rest} more"));
+    named.chain(more).collect::<Vec<_>>().join("; ")
 }
 
 impl Classified for RestoreError {

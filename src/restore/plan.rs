@@ -2,6 +2,8 @@
 //!
 //! `--dry-run` shows it and `perform` makes the same one: a failure refuses, a warning is told and kept with the result.
 
+mod server;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
@@ -10,14 +12,10 @@ use crate::{
     archive,
     bytes::ByteSize,
     catalog::{self, ArtifactView, Content},
+    clock::{Clock, SystemClock},
     execution::Warning,
     fault::Failure,
-    pg::{
-        facts::Facts,
-        restore as pg,
-        survey::{Live, Survey, survey},
-        tools::choose_client,
-    },
+    pg::{restore as pg, survey::Live},
     pipeline::Sealed,
 };
 
@@ -136,7 +134,7 @@ pub async fn plan(origin: &Origin, destination: &Destination, parts: Parts<'_>) 
             Err(error) => plan.fail("destination", error),
         },
         Destination::Database { name, .. } | Destination::Live { name, .. } => match parts.target {
-            Some(target) => server(&mut plan, origin, name, target).await,
+            Some(target) => server::server(&mut plan, origin, name, target).await,
             None => plan.fail("server", RestoreError::NoTarget),
         },
     }
@@ -152,7 +150,7 @@ async fn backup(plan: &mut Plan, origin: &Origin, parts: Parts<'_>) {
     match listed {
         Ok(Some(artifact)) => {
             plan.pass("backup", told(&artifact));
-            age(plan, artifact.created_at, Utc::now());
+            age(plan, artifact.created_at, SystemClock.now());
         }
         Ok(None) => plan.pass("backup", format!("{} is there", origin.describe())),
         Err(error) => plan.fail("backup", error),
@@ -200,180 +198,6 @@ fn key(plan: &mut Plan, origin: &Origin, parts: Parts<'_>) {
             );
         }
         _ => plan.pass("key", "the keys at hand are tried before anything is made"),
-    }
-}
-
-async fn server(plan: &mut Plan, origin: &Origin, name: &str, target: &DatabaseTarget) {
-    let facts = origin.server.as_ref();
-    let roles: Vec<String> = facts
-        .and_then(|facts| facts.shape.owner.clone())
-        .into_iter()
-        .collect();
-    let extensions = extensions(origin);
-    let found = match survey(&target.cluster, name, &roles, &extensions).await {
-        Ok(found) => found,
-        Err(error) => return plan.fail("server", error),
-    };
-    versions(plan, origin, target, &found);
-    room(plan, facts, &found);
-    absent(plan, origin, &found);
-    if !found.createdb {
-        plan.fail(
-            "rights",
-            forbidden("the connecting role may not create databases"),
-        );
-    }
-    plan.system_identifier.clone_from(&found.system_identifier);
-    if matches!(plan.into, Destination::Live { .. }) {
-        live(plan, name, found, target);
-    } else {
-        match found.live {
-            Some(_) => {
-                let database = name.to_owned();
-                plan.fail(
-                    "name",
-                    crate::pg::error::PgError::DatabaseExists { database },
-                );
-            }
-            None => plan.pass("name", format!("no database {name} is there yet")),
-        }
-    }
-}
-
-fn extensions(_origin: &Origin) -> Vec<String> {
-    Vec::new()
-}
-
-fn versions(plan: &mut Plan, origin: &Origin, target: &DatabaseTarget, found: &Survey) {
-    let server = found.version_num / 10_000;
-    let newest = origin.newest_major().map_or(server, |m| m.max(server));
-    match choose_client(&target.toolsets, newest) {
-        Ok(tools) => {
-            let text = format!("server {server}, client {}", tools.major());
-            match origin.server.as_ref().map(Facts::major) {
-                Some(dumped) if dumped > server => plan.warn(
-                    "versions",
-                    format!(
-                        "{text}: the backup is of the newer server {dumped}, which may not load"
-                    ),
-                ),
-                Some(dumped) => plan.pass("versions", format!("{text}, backup of server {dumped}")),
-                None => plan.pass("versions", text),
-            }
-        }
-        Err(error) => plan.fail("versions", error),
-    }
-}
-
-fn room(plan: &mut Plan, facts: Option<&Facts>, found: &Survey) {
-    match (found.free_bytes, facts.map(|facts| facts.size_bytes)) {
-        (Some(free), Some(needed)) if free < needed => {
-            plan.fail("room", RestoreError::NoRoom { free, needed });
-        }
-        (Some(free), Some(needed)) => plan.pass(
-            "room",
-            format!(
-                "{} free, the database had {}",
-                ByteSize(free),
-                ByteSize(needed)
-            ),
-        ),
-        (Some(free), None) => plan.pass(
-            "room",
-            format!("{} free, how much is needed is not known", ByteSize(free)),
-        ),
-        (None, _) => plan.warn(
-            "room",
-            "how much room the server's disk has can't be seen from here",
-        ),
-    }
-}
-
-fn absent(plan: &mut Plan, origin: &Origin, found: &Survey) {
-    if let Some(role) = found.missing_roles.first() {
-        let hint = match origin.content {
-            Content::PgDumpCustom => "restore without owners, or create it",
-            Content::Sql | Content::Tar => "create it first",
-        };
-        plan.warn(
-            "roles",
-            format!("the server has no role {role:?}, the owner of the backed up database: {hint}"),
-        );
-    }
-    if !found.missing_extensions.is_empty() {
-        let names = found.missing_extensions.join(", ");
-        plan.warn("extensions", format!("the server can't install {names}"));
-    }
-}
-
-fn forbidden(text: &str) -> RestoreError {
-    RestoreError::Forbidden(text.to_owned())
-}
-
-/// The database that is to give way.
-fn live(plan: &mut Plan, name: &str, found: Survey, target: &DatabaseTarget) {
-    if name != target.cluster.database() {
-        let (asked, live) = (name.to_owned(), target.cluster.database().to_owned());
-        return plan.fail("live", RestoreError::NotLive { asked, live });
-    }
-    if name == crate::pg::guard::COMMON_DATABASE {
-        return plan.fail("live", crate::pg::error::PgError::CommonDatabase);
-    }
-    let Some(live) = found.live else {
-        return plan.fail("live", RestoreError::NoLive(name.to_owned()));
-    };
-    let size = ByteSize(live.bytes);
-    plan.pass(
-        "live",
-        format!("{name} holds {size} and is kept when it gives way"),
-    );
-    rights(plan, &live, found.superuser, found.signals);
-    if !live.open || live.template {
-        plan.fail(
-            "fence",
-            forbidden("the live database is a template, or closed to connections"),
-        );
-    }
-    if live.prepared > 0 {
-        let text = format!(
-            "{} prepared transactions hold on to the live database: commit them or roll them back",
-            live.prepared
-        );
-        plan.fail("prepared", forbidden(&text));
-    }
-    if live.slots > 0 {
-        plan.warn(
-            "slots",
-            format!(
-                "{} replication slots stay with the database that gives way",
-                live.slots
-            ),
-        );
-    }
-    match live.sessions {
-        0 => plan.pass("sessions", "nobody is connected to the live database"),
-        count => plan.warn(
-            "sessions",
-            format!("{count} sessions on the live database will be ended"),
-        ),
-    }
-    plan.live = Some(live);
-}
-
-fn rights(plan: &mut Plan, live: &Live, superuser: bool, signals: bool) {
-    if !(live.owned || superuser) {
-        let text = format!(
-            "the live database belongs to {}, whom the connecting role can't act for",
-            live.owner
-        );
-        plan.fail("rights", forbidden(&text));
-    } else if signals {
-        plan.pass(
-            "rights",
-            "databases may be created and renamed, and sessions ended",
-        );
-    } else {
-        plan.warn("rights", "only sessions of the connecting role can be ended: it is no member of pg_signal_backend");
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -15,7 +14,7 @@ use crate::{
     id::ExecutionId,
     pg::{
         cluster::Cluster,
-        guard::{Guard, marked},
+        guard::{Guard, Over, marked},
         restore as pg,
     },
 };
@@ -82,12 +81,7 @@ impl Right {
 
 /// Which executions are over, by the rows of our own: of others nothing is known. `own` is over for itself, when a lock
 /// that it lost has to be taken again.
-pub(super) fn over(
-    catalog: Option<&ControlDb>,
-    own: Option<ExecutionId>,
-) -> Box<
-    dyn Fn(Vec<ExecutionId>) -> BoxFuture<'static, Result<Vec<ExecutionId>, Failure>> + Send + Sync,
-> {
+pub(super) fn over(catalog: Option<&ControlDb>, own: Option<ExecutionId>) -> Box<Over<'static>> {
     let catalog = catalog.cloned();
     Box::new(move |asked| {
         let catalog = catalog.clone();

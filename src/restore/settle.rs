@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 
 use super::{
     DatabaseTarget, RestoreError,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long a server that went away in the middle of an exchange is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Something that was put in order, for logs and people.
@@ -93,7 +93,7 @@ pub(super) async fn at_once(
     {
         return Ok(state);
     }
-    let deadline = Instant::now() + PATIENCE;
+    let (deadline, mut rounds) = (Instant::now() + PATIENCE, interval(EVERY));
     let own = right.lease.execution();
     let over = over(Some(catalog), Some(own));
     loop {
@@ -107,7 +107,7 @@ pub(super) async fn at_once(
             Err(failure) if right.lease.stopped().is_err() || Instant::now() > deadline => {
                 return Err(failure);
             }
-            Err(_) => tokio::time::sleep(EVERY).await,
+            Err(_) => drop(rounds.tick().await),
         }
     }
 }

@@ -17,10 +17,11 @@ use kanbu_backup::{
     job::{Job, Kind, Restore, RestoreInto},
     pg::{
         cluster::Cluster,
+        inventory,
         restore::{TableChecksum, table_checksums},
     },
     queue::{self, Claim, NewJob},
-    restore::{self, DatabaseTarget, Origin, Safety, Tidied},
+    restore::{self, DatabaseTarget, Destination, Origin, Safety, Tidied, Verdict},
     testing::TestServer,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
@@ -73,14 +74,14 @@ impl Scene {
         self.world.cluster.database()
     }
 
-    fn confirmed(&self) -> Option<String> {
-        Some(restore::confirmation(&self.deps, self.live()))
+    fn confirmed(&self) -> String {
+        restore::confirmation(&self.deps, self.live())
     }
 
     fn request(&self) -> Restore {
         let name = self.live().to_owned();
         Restore {
-            confirm: self.confirmed(),
+            confirm: Some(self.confirmed()),
             ..Restore::of(self.artifact.id, RestoreInto::Live { name })
         }
     }
@@ -100,7 +101,7 @@ impl Scene {
     async fn rolled_back(&self, restore: ExecutionId) -> Result<Effects, Failure> {
         let lease = Arc::new(Lease::unattended());
         let confirm = self.confirmed();
-        restore::rollback(&restore.to_string(), confirm.as_deref(), &self.deps, &lease).await
+        restore::rollback(&restore.to_string(), Some(&confirm), &self.deps, &lease).await
     }
 
     async fn state(&self, restore: ExecutionId) -> Option<ReplacementState> {
@@ -206,7 +207,7 @@ async fn what_is_not_confirmed_word_by_word_changes_nothing() {
         let lease = Arc::new(Lease::unattended());
         let refused = scene.replaced_as(&request, &lease).await.unwrap_err();
         assert_eq!(refused.code, "usage.not_confirmed");
-        assert!(refused.hint.unwrap().contains(&scene.confirmed().unwrap()));
+        assert!(refused.hint.unwrap().contains(&scene.confirmed()));
     }
     scene.assert_live(&scene.old).await;
     assert_eq!(scene.databases().await.len(), 1);
@@ -320,8 +321,10 @@ async fn write(
 }
 
 fn code(error: &sqlx::Error) -> String {
-    let state = error.as_database_error().and_then(|error| error.code());
-    state.map_or_else(|| error.to_string(), |state| state.into_owned())
+    let state = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    state.map_or_else(|| error.to_string(), std::borrow::Cow::into_owned)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -415,11 +418,13 @@ async fn a_replacement_that_dies_anywhere_leaves_one_of_the_two_and_is_settled()
         let mut claimed = Claimed::new(&scene).await;
         let lease = Arc::clone(&claimed.lease);
         // Dropping the work cuts its connections, as the death of its process would.
-        let died = tokio::select! {
-            ended = scene.replaced(&lease) => Some(ended.unwrap()),
-            () = claimed.keep() => None,
-            () = tokio::time::sleep(Duration::from_millis(25 * round)) => None,
+        let working = async {
+            tokio::select! {
+                ended = scene.replaced(&lease) => ended.unwrap(),
+                () = claimed.keep() => panic!("the lease has gone"),
+            }
         };
+        let died = tokio::time::timeout(Duration::from_millis(25 * round), working).await;
         claimed.lose(&scene).await;
         let live = content(&scene.world.cluster).await;
         assert!(
@@ -431,7 +436,7 @@ async fn a_replacement_that_dies_anywhere_leaves_one_of_the_two_and_is_settled()
         let is_new = live == scene.backed_up;
         ends[usize::from(is_new)] += 1;
         match (state, is_new) {
-            (None | Some(ReplacementState::Reverted), false) => assert!(died.is_none()),
+            (None | Some(ReplacementState::Reverted), false) => assert!(died.is_err()),
             (Some(ReplacementState::Replaced), true) => {
                 scene.rolled_back(lease.execution()).await.unwrap();
             }
@@ -634,4 +639,129 @@ async fn what_was_kept_long_enough_is_dropped() {
     let refused = scene.rolled_back(lease.execution()).await.unwrap_err();
     assert_eq!(refused.code, "refused.not_replaced");
     scene.assert_live(&scene.backed_up).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_database_that_differs_replaces_nothing_and_the_difference_is_named() {
+    let scene = Scene::new().await;
+    let deps = &scene.deps;
+    let expect = async || {
+        let origin = Origin::of_artifact(scene.artifact.id, None, &deps.storages, &deps.catalog);
+        let mut origin = origin.await.unwrap();
+        let lease = Arc::new(Lease::unattended());
+        // What the backup holds, told by a database that was made from it.
+        let name = format!("{}_told", scene.live());
+        let to = Destination::Database {
+            name: name.clone(),
+            no_owner: false,
+        };
+        restore::perform(origin.clone(), &to, deps.parts(), &lease)
+            .await
+            .unwrap();
+        let told = inventory::take(&scene.world.cluster, &name, Duration::from_mins(1)).await;
+        scene.world.drop_database(&name).await;
+        origin.expectations = Some(told.unwrap());
+        origin
+    };
+    let mut origin = expect().await;
+    let expectations = origin.expectations.as_mut().unwrap();
+    let people = expectations
+        .tables
+        .iter_mut()
+        .find(|table| table.table == "people")
+        .unwrap();
+    people.rows += 1;
+    let lease = Arc::new(Lease::unattended());
+    let request = scene.request();
+    let begun = restore::begin(&request, scene.live(), origin.clone(), deps, &lease)
+        .await
+        .unwrap();
+    let refused = restore::replace(begun, Safety::Declined("a test".to_owned()))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, "restore.differs");
+    assert!(
+        refused
+            .message
+            .contains("people has 500 rows instead of 501"),
+        "{refused}"
+    );
+    scene.assert_live(&scene.old).await;
+    assert_eq!(scene.databases().await.len(), 1);
+
+    // Beside the live one as well; and it stays only for who asked for that.
+    let name = format!("{}_kept", scene.live());
+    let to = Destination::Database {
+        name: name.clone(),
+        no_owner: false,
+    };
+    let lease = Arc::new(Lease::unattended());
+    let refused = restore::perform(origin.clone(), &to, deps.parts(), &lease).await;
+    assert_eq!(refused.unwrap_err().code, "restore.differs");
+    assert!(!scene.world.has_database(&name).await);
+    let refused = restore::perform_and_keep(origin, &to, deps.parts(), &lease).await;
+    assert_eq!(refused.unwrap_err().code, "restore.differs");
+    assert!(scene.world.has_database(&name).await);
+    scene.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_replaced_by_a_database_without_tables() {
+    let world = World::new("create sequence alone").await;
+    let artifact = world.listed("database:kanbu", &world.deps).await;
+    execute(&world.cluster, CONTENT).await;
+    let old = content(&world.cluster).await;
+    let deps = world.restore_deps().await;
+    let scene = Scene {
+        backed_up: Vec::new(),
+        world,
+        artifact,
+        deps,
+        old,
+    };
+    let lease = Arc::new(Lease::unattended());
+    let refused = scene.replaced(&lease).await.unwrap_err();
+    assert_eq!(refused.code, "restore.no_tables");
+    scene.assert_live(&scene.old).await;
+    assert_eq!(scene.databases().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_names_what_speaks_against_a_replacement() {
+    let scene = Scene::new().await;
+    let live = scene.live().to_owned();
+    let deps = &scene.deps;
+    let origin = Origin::of_artifact(scene.artifact.id, None, &deps.storages, &deps.catalog);
+    let origin = origin.await.unwrap();
+    let into = |name: &str| Destination::Live {
+        name: name.to_owned(),
+        no_owner: false,
+    };
+    let verdicts = async |name: &str| {
+        let plan = restore::plan(&origin, &into(name), deps.parts()).await;
+        let told = plan.checks.iter().map(|check| (check.name, check.verdict));
+        let told: Vec<_> = told.collect();
+        (told, plan.refusal().map(|failure| failure.code.to_string()))
+    };
+    let (told, refusal) = verdicts(&live).await;
+    assert_eq!(refusal, None, "{told:?}");
+    assert!(told.contains(&("sessions", Verdict::Pass)), "{told:?}");
+
+    let session = scene.world.cluster.connect(None).await.unwrap();
+    let (told, refusal) = verdicts(&live).await;
+    assert!(told.contains(&("sessions", Verdict::Warn)), "{told:?}");
+    assert_eq!(refusal, None);
+    session.close().await.unwrap();
+
+    assert_eq!(
+        verdicts("postgres").await.1.as_deref(),
+        Some("usage.not_live")
+    );
+    let fence = format!("alter database {live} with allow_connections");
+    let admin = scene.world.cluster.with_database("postgres");
+    execute(&admin, &format!("{fence} false")).await;
+    let (told, refusal) = verdicts(&live).await;
+    assert!(told.contains(&("fence", Verdict::Fail)), "{told:?}");
+    assert!(refusal.is_some());
+    execute(&admin, &format!("{fence} true")).await;
 }

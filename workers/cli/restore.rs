@@ -17,21 +17,8 @@ pub struct Restore {
     /// The new database (default: kanbu_restore_ID) or the empty directory
     #[arg(long, value_name = "NAME|DIR")]
     pub into: Option<String>,
-    /// Replace the live database: load and compare beside it, then exchange the names; the old one is kept
-    #[arg(long, conflicts_with_all = ["into", "from"])]
-    pub replace: bool,
-    /// What gives way: environment and database
-    #[arg(long, requires = "replace", value_name = "ENV/DATABASE")]
-    pub confirm: Option<String>,
-    /// Don't back up the live database before it is replaced; needs --reason
-    #[arg(long, requires = "replace", requires = "reason")]
-    pub no_safety_backup: bool,
-    /// Why; kept with the restore
-    #[arg(long, requires = "no_safety_backup")]
-    pub reason: Option<String>,
-    /// How many days the replaced database is kept (default: KANBU_BACKUP_KEEP_REPLACED_DAYS)
-    #[arg(long, requires = "replace", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=365))]
-    pub keep_old_days: Option<u16>,
+    #[command(flatten)]
+    pub replacing: Replacing,
     /// Leave a new database there that turns out to differ from the one that was backed up
     #[arg(long)]
     pub keep: bool,
@@ -49,6 +36,26 @@ pub struct Restore {
     pub dry_run: bool,
     #[command(flatten)]
     pub follow: Follow,
+}
+
+/// In the live database's place.
+#[derive(Debug, Args)]
+pub struct Replacing {
+    /// Replace the live database: load and compare beside it, then exchange the names; the old one is kept
+    #[arg(long, conflicts_with_all = ["into", "from"])]
+    pub replace: bool,
+    /// What gives way: environment and database
+    #[arg(long, requires = "replace", value_name = "ENV/DATABASE")]
+    pub confirm: Option<String>,
+    /// Don't back up the live database before it is replaced; needs --reason
+    #[arg(long, requires = "replace", requires = "reason")]
+    pub no_safety_backup: bool,
+    /// Why; kept with the restore
+    #[arg(long, requires = "no_safety_backup")]
+    pub reason: Option<String>,
+    /// How many days the replaced database is kept (default: KANBU_BACKUP_KEEP_REPLACED_DAYS)
+    #[arg(long, requires = "replace", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=365))]
+    pub keep_old_days: Option<u16>,
 }
 
 #[derive(Debug, Args)]

@@ -47,7 +47,7 @@ pub(crate) async fn tidy(deps: &restore::Deps) {
             }
         }
         Err(failure) => {
-            warn!(%failure, "what restores left on the server could not be put in order")
+            warn!(%failure, "what restores left on the server could not be put in order");
         }
     }
 }

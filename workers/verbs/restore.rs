@@ -30,11 +30,11 @@ use crate::{
 
 pub async fn run(args: Restore, session: &Session) -> Result<Exit, Failure> {
     if let Some(from) = args.from.clone() {
-        return offline(&from, &args, session).await;
+        return Box::pin(offline(&from, &args, session)).await;
     }
     let db = session.control().await?;
     let artifact = list::meant(&args.id, args.kind, &db).await?;
-    let into = if args.replace {
+    let into = if args.replacing.replace {
         live(&artifact, session)?
     } else {
         into(artifact.kind, args.into.as_deref(), &artifact.id.short())?
@@ -43,15 +43,18 @@ pub async fn run(args: Restore, session: &Session) -> Result<Exit, Failure> {
         return dry_run_of(&artifact, &into, &args, session, db).await;
     }
     if let RestoreInto::Live { name } = &into {
-        require_confirmed(&artifact, name, args.confirm.as_deref(), session)?;
+        require_confirmed(&artifact, name, args.replacing.confirm.as_deref(), session)?;
     }
     let request = job::Restore {
         storage: args.storage,
         no_owner: args.no_owner,
         keep: args.keep,
-        confirm: args.confirm,
-        no_safety_backup: args.reason,
-        keep_old_days: args.keep_old_days.and_then(|days| days.try_into().ok()),
+        confirm: args.replacing.confirm,
+        no_safety_backup: args.replacing.reason,
+        keep_old_days: args
+            .replacing
+            .keep_old_days
+            .and_then(|days| days.try_into().ok()),
         ..job::Restore::of(artifact.id, into)
     };
     match follow::run(Job::Restore(request), args.follow, &db, session.out).await? {
