@@ -410,42 +410,69 @@ async fn a_running_backup_of_kanbus_is_ended_in_what_becomes_live() {
     scene.clear().await;
 }
 
+/// What can be seen of a replacement at work; at each of these it is to die.
+const MOMENTS: [&str; 5] = [
+    "exists (select from pg_database where datname = 'kanbu_backup_making_' || $2)",
+    "exists (select from pg_database where starts_with(datname, $1 || '_restore_'))",
+    "exists (select from pg_stat_activity where starts_with(datname, $1 || '_restore_') and application_name like '%' || $2)",
+    "exists (select from pg_database where datname = $1 and not datallowconn)",
+    "exists (select from pg_database where starts_with(datname, $1 || '_before_'))",
+];
+
+/// Looks all the time until it sees the moment.
+async fn seen(scene: &Scene, moment: &str, execution: ExecutionId) {
+    let mut connection = scene.world.cluster.connect(Some("postgres")).await.unwrap();
+    loop {
+        let is_there: bool =
+            sqlx::query_scalar(AssertSqlSafe(format!("select {moment} and $2 is not null")))
+                .bind(scene.live())
+                .bind(execution.to_string())
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+        if is_there {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replacement_that_dies_anywhere_leaves_one_of_the_two_and_is_settled() {
     let scene = Scene::new().await;
     let mut ends = [0; 2];
-    for round in 0..30_u64 {
+    for moment in MOMENTS.into_iter().flat_map(|moment| [moment; 4]) {
         let mut claimed = Claimed::new(&scene).await;
         let lease = Arc::clone(&claimed.lease);
         // Dropping the work cuts its connections, as the death of its process would.
-        let working = async {
-            tokio::select! {
-                ended = scene.replaced(&lease) => ended.unwrap(),
-                () = claimed.keep() => panic!("the lease has gone"),
+        let died = tokio::select! {
+            ended = scene.replaced(&lease) => {
+                ended.unwrap();
+                false
             }
+            () = claimed.keep() => panic!("the lease has gone"),
+            () = seen(&scene, moment, lease.execution()) => true,
         };
-        let died = tokio::time::timeout(Duration::from_millis(25 * round), working).await;
         claimed.lose(&scene).await;
         let live = content(&scene.world.cluster).await;
-        assert!(
-            live == scene.old || live == scene.backed_up,
-            "round {round}"
-        );
+        assert!(live == scene.old || live == scene.backed_up, "{moment}");
         scene.assert_live(&live).await;
         let state = scene.state(lease.execution()).await;
         let is_new = live == scene.backed_up;
         ends[usize::from(is_new)] += 1;
         match (state, is_new) {
-            (None | Some(ReplacementState::Reverted), false) => assert!(died.is_err()),
+            (None | Some(ReplacementState::Reverted), false) => assert!(died, "{moment}"),
             (Some(ReplacementState::Replaced), true) => {
                 scene.rolled_back(lease.execution()).await.unwrap();
             }
-            other => panic!("round {round}: {other:?}"),
+            other => panic!("{moment}: {other:?}"),
         }
         scene.assert_live(&scene.old).await;
         scene.clear().await;
     }
     println!("died before {}, after {}", ends[0], ends[1]);
+    // The last moment comes after the exchange.
+    assert!(ends[0] > 0 && ends[1] >= 4, "{ends:?}");
 }
 
 /// A restore that a worker has claimed.
