@@ -27,6 +27,8 @@ mod docker;
 mod dump;
 #[path = "it/envelopes.rs"]
 mod envelopes;
+#[path = "it/expectations.rs"]
+mod expectations;
 #[path = "it/gdrive.rs"]
 mod gdrive;
 #[path = "it/import.rs"]

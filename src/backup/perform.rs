@@ -84,6 +84,7 @@ async fn until_manifest<'a>(
     let is_encrypted = plan.envelope != EnvelopeFormat::None;
     let Told {
         facts: found,
+        inventory: _,
         mut warnings,
     } = report.told(is_encrypted).await?;
     if !is_encrypted {

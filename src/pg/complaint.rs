@@ -17,6 +17,8 @@ pub enum Complaint {
     /// A connection was there, and ended.
     WentAway,
     LockTimeout,
+    /// The server doesn't know the snapshot that another session has exported.
+    Snapshot,
     Permission,
     /// The dump names a role that the server lacks.
     RoleMissing(String),
@@ -65,6 +67,12 @@ impl Complaint {
         {
             return Self::LockTimeout;
         }
+        if has("invalid snapshot identifier")
+            || has("could not import the requested snapshot")
+            || has("ERROR:  snapshot \"") && has("\" does not exist")
+        {
+            return Self::Snapshot;
+        }
         if has("No space left on device") {
             return Self::DiskFull;
         }
@@ -85,6 +93,7 @@ impl Complaint {
             Self::Unreachable => "could not reach the server",
             Self::WentAway => "lost its connection to the server",
             Self::LockTimeout => "waited too long for the lock of a table and gave up",
+            Self::Snapshot => "found no snapshot of the session that keeps it",
             Self::Permission => "was not permitted to do what it has to",
             Self::RoleMissing(_) => "met a role that the server does not have",
             Self::DiskFull => "was stopped because the server's disk is full",

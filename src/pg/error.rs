@@ -37,6 +37,8 @@ pub enum PgError {
         what: &'static str,
         source: sqlx::Error,
     },
+    #[error("the server did not {what}: {reason}")]
+    Refused { what: &'static str, reason: String },
     #[error("the server described itself in an unexpected way")]
     Facts(#[source] serde_json::Error),
     #[error(transparent)]
@@ -157,6 +159,7 @@ impl Classified for PgError {
             Self::Unreachable { .. }
             | Self::ConnectTimeout { .. }
             | Self::Query { .. }
+            | Self::Refused { .. }
             | Self::Incomplete { .. }
             | Self::Docker { .. }
             | Self::ContainerMissing { .. }
@@ -185,7 +188,7 @@ impl Classified for PgError {
             Self::Tls { .. } => "database.tls",
             Self::Authentication { .. } => "database.authentication",
             Self::DatabaseMissing { .. } => "database.missing",
-            Self::Query { .. } => "database.query",
+            Self::Query { .. } | Self::Refused { .. } => "database.query",
             Self::Facts(_) => "database.facts",
             Self::Tools(error) => error.code(),
             Self::Process(error) => error.code(),
@@ -241,6 +244,7 @@ impl Classified for PgError {
                 "set POSTGRES_CONTAINER to the exact name of the one to back up"
             }
             Self::Query { .. }
+            | Self::Refused { .. }
             | Self::Facts(_)
             | Self::Incomplete { .. }
             | Self::Exec { .. }
@@ -256,6 +260,7 @@ fn complaint_fault(complaint: &Complaint, work: Work) -> Fault {
         Complaint::Unreachable
         | Complaint::WentAway
         | Complaint::LockTimeout
+        | Complaint::Snapshot
         | Complaint::DiskFull => Fault::Transient,
         Complaint::Authentication
         | Complaint::DatabaseMissing
@@ -276,6 +281,7 @@ fn complaint_code(complaint: &Complaint, work: Work) -> &'static str {
         Complaint::Unreachable => "database.unreachable",
         Complaint::WentAway => "database.went_away",
         Complaint::LockTimeout => "database.locked",
+        Complaint::Snapshot => "database.snapshot",
         Complaint::Permission => "database.permission",
         Complaint::RoleMissing(_) => "restore.role_missing",
         Complaint::DiskFull => "database.full",
@@ -297,6 +303,9 @@ fn complaint_hint(complaint: &Complaint, work: Work) -> Option<Cow<'static, str>
         }
         Complaint::LockTimeout => {
             "another session holds a table exclusively (alter table, truncate, vacuum full); run again when it is done"
+        }
+        Complaint::Snapshot => {
+            "something between us and the server leads sessions to different servers: connect directly"
         }
         Complaint::Permission => {
             "the user has to own the objects, or be a member of pg_read_all_data"
