@@ -7,6 +7,8 @@
     reason = "helpers of tests report by panicking too"
 )]
 
+#[path = "it/alarms.rs"]
+mod alarms;
 #[path = "it/archive.rs"]
 mod archive;
 #[path = "it/catalog.rs"]

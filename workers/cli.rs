@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
-    storage::{Catalog, Import, Rebuild, Retire, Storage, Sync},
+    storage::{Acknowledge, Catalog, Import, Rebuild, Retire, Storage, Sync},
     verify::Verify,
 };
 

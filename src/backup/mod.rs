@@ -4,6 +4,7 @@
 //! transaction that ends the execution, which belongs to `queue`. Never claims, renews, or writes SQL on `job`.
 
 mod adopt;
+mod alarms;
 mod clear;
 mod copies;
 mod error;

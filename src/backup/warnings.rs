@@ -72,6 +72,11 @@ pub(super) fn no_expectations(reason: &Failure) -> Warning {
     )
 }
 
+/// An alarm about content is for people to look at; the backup is what the database was.
+pub(super) fn content(what: &str, text: String) -> Warning {
+    said(&format!("content.{what}"), text, false)
+}
+
 /// A storage that has no copy, and whether the policy asks for one.
 pub(super) fn no_copy(storage: &StorageName, reason: &str, degrades: bool) -> Warning {
     said(

@@ -74,7 +74,7 @@ async fn what_is_committed_while_the_dump_runs_is_in_neither_the_dump_nor_the_ex
     let (_source, cluster) = database(server, LETTERS).await;
     let route = Route::Direct(tools().await);
     let (bytes, expected) = gated(&route, &cluster, async || {
-        execute(&cluster, MEANWHILE).await
+        execute(&cluster, MEANWHILE).await;
     })
     .await;
     assert_eq!(rows(&expected, "letters"), Some((100, true)));
@@ -109,7 +109,7 @@ async fn inside_a_container_the_expectations_are_those_of_the_dumps_snapshot_too
     container.execute(LETTERS).await;
     let route = container.route().await;
     let (_, expected) = gated(&route, &inside(), async || {
-        container.execute(MEANWHILE).await
+        container.execute(MEANWHILE).await;
     })
     .await;
     assert_eq!(rows(&expected, "letters"), Some((100, true)));

@@ -175,7 +175,7 @@ impl<'a> Comparison<'a> {
             } else {
                 Weight::Tolerable
             };
-            let text = format!("{} was not expected", self.named(object));
+            let text = format!("{} was not there before", self.named(object));
             self.say(weight, "content.object_unexpected", text);
         }
     }

@@ -12,6 +12,7 @@ mod fold;
 mod objects;
 mod psql;
 mod session;
+mod shrink;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub use self::{
     beside::{Beside, Snapshot, Taken},
     differ::{Difference, Weight},
     fold::Fold,
+    shrink::{LEAST_ROWS, Shrunk},
 };
 use super::{cluster::Cluster, error::PgError};
 
