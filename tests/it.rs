@@ -7,6 +7,8 @@
     reason = "helpers of tests report by panicking too"
 )]
 
+#[path = "it/alarms.rs"]
+mod alarms;
 #[path = "it/archive.rs"]
 mod archive;
 #[path = "it/catalog.rs"]
@@ -27,6 +29,8 @@ mod docker;
 mod dump;
 #[path = "it/envelopes.rs"]
 mod envelopes;
+#[path = "it/expectations.rs"]
+mod expectations;
 #[path = "it/gdrive.rs"]
 mod gdrive;
 #[path = "it/import.rs"]

@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::{
     queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
     restore::{Restore, Rollback},
-    storage::{Catalog, Import, Rebuild, Retire, Storage, Sync},
+    storage::{Acknowledge, Catalog, Import, Rebuild, Retire, Storage, Sync},
     verify::Verify,
 };
 

@@ -71,6 +71,7 @@ impl Exit {
                 | "pinned"
                 | "last_of_subject"
                 | "last_copies"
+                | "held"
                 | "already_running"
                 | "sessions_stay"
                 | "not_dead"
@@ -120,6 +121,7 @@ mod tests {
             ("database.exists", Exit::Refused),
             ("catalog.last_of_subject", Exit::Refused),
             ("catalog.last_copies", Exit::Refused),
+            ("catalog.held", Exit::Refused),
             ("server.already_running", Exit::Refused),
             ("server.not_running", Exit::Database),
             ("tools.client_too_old", Exit::Database),

@@ -71,6 +71,9 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Enqueue(args) => verbs::enqueue::run(args, session).await,
         Command::Storage(args) => verbs::storage::run(args, session).await,
         Command::Catalog(Catalog::Rebuild(args)) => verbs::catalog::run(&args, session).await,
+        Command::Catalog(Catalog::Acknowledge(args)) => {
+            verbs::catalog::acknowledge::run(&args, session).await
+        }
         Command::Doctor { queue } => verbs::doctor::run(queue, session).await,
         Command::Config(Config::Show { origin }) => Ok(verbs::config::show(origin, session)),
         Command::Version => Ok(verbs::version::run(session.out)),

@@ -4,6 +4,7 @@
 //! Nothing here decides what may be deleted.
 
 pub mod adopt;
+mod alarm;
 mod artifact;
 mod copies;
 mod copy;
@@ -21,6 +22,7 @@ mod store;
 mod view;
 
 pub use self::{
+    alarm::{Earlier, HOLDS, acknowledge, earlier},
     artifact::{ArtifactKind, Compression, Content, NewArtifact, Proof},
     copies::{Standing, announce_copies, note_checks, standings, subjects},
     copy::{CopyCheck, CopyState, NewCopy},

@@ -17,6 +17,8 @@ pub enum Complaint {
     /// A connection was there, and ended.
     WentAway,
     LockTimeout,
+    /// The server doesn't know the snapshot that another session has exported.
+    Snapshot,
     Permission,
     /// The dump names a role that the server lacks.
     RoleMissing(String),
@@ -70,6 +72,12 @@ impl Complaint {
         if has("invalid command \\restrict") || has("invalid command \\unrestrict") {
             return Self::WordUnknown;
         }
+        if has("invalid snapshot identifier")
+            || has("could not import the requested snapshot")
+            || has("ERROR:  snapshot \"") && has("\" does not exist")
+        {
+            return Self::Snapshot;
+        }
         if has("No space left on device") {
             return Self::DiskFull;
         }
@@ -90,6 +98,7 @@ impl Complaint {
             Self::Unreachable => "could not reach the server",
             Self::WentAway => "lost its connection to the server",
             Self::LockTimeout => "waited too long for the lock of a table and gave up",
+            Self::Snapshot => "found no snapshot of the session that keeps it",
             Self::Permission => "was not permitted to do what it has to",
             Self::RoleMissing(_) => "met a role that the server does not have",
             Self::WordUnknown => "is too old for the dump, which begins with \\restrict",

@@ -37,6 +37,8 @@ pub enum PgError {
         what: &'static str,
         source: sqlx::Error,
     },
+    #[error("the server did not {what}: {reason}")]
+    Refused { what: &'static str, reason: String },
     #[error("the server described itself in an unexpected way")]
     Facts(#[source] serde_json::Error),
     #[error(transparent)]
@@ -175,6 +177,7 @@ impl Classified for PgError {
             Self::Unreachable { .. }
             | Self::ConnectTimeout { .. }
             | Self::Query { .. }
+            | Self::Refused { .. }
             | Self::Incomplete { .. }
             | Self::Docker { .. }
             | Self::ContainerMissing { .. }
@@ -207,7 +210,7 @@ impl Classified for PgError {
             Self::Tls { .. } => "database.tls",
             Self::Authentication { .. } => "database.authentication",
             Self::DatabaseMissing { .. } => "database.missing",
-            Self::Query { .. } => "database.query",
+            Self::Query { .. } | Self::Refused { .. } => "database.query",
             Self::Facts(_) => "database.facts",
             Self::Tools(error) => error.code(),
             Self::Process(error) => error.code(),
@@ -283,6 +286,7 @@ impl Classified for PgError {
             }
             Self::Query { .. }
             | Self::CommonDatabase
+            | Self::Refused { .. }
             | Self::Facts(_)
             | Self::Incomplete { .. }
             | Self::Exec { .. }
@@ -298,6 +302,7 @@ fn complaint_fault(complaint: &Complaint, work: Work) -> Fault {
         Complaint::Unreachable
         | Complaint::WentAway
         | Complaint::LockTimeout
+        | Complaint::Snapshot
         | Complaint::DiskFull => Fault::Transient,
         Complaint::Authentication
         | Complaint::DatabaseMissing
@@ -319,6 +324,7 @@ fn complaint_code(complaint: &Complaint, work: Work) -> &'static str {
         Complaint::Unreachable => "database.unreachable",
         Complaint::WentAway => "database.went_away",
         Complaint::LockTimeout => "database.locked",
+        Complaint::Snapshot => "database.snapshot",
         Complaint::Permission => "database.permission",
         Complaint::RoleMissing(_) => "restore.role_missing",
         Complaint::WordUnknown => "tools.client_too_old",
@@ -341,6 +347,9 @@ fn complaint_hint(complaint: &Complaint, work: Work) -> Option<Cow<'static, str>
         }
         Complaint::LockTimeout => {
             "another session holds a table exclusively (alter table, truncate, vacuum full); run again when it is done"
+        }
+        Complaint::Snapshot => {
+            "something between us and the server leads sessions to different servers: connect directly"
         }
         Complaint::Permission => {
             "the user has to own the objects, or be a member of pg_read_all_data"
