@@ -87,6 +87,9 @@ pub async fn begin<'a>(
     }
     let target = deps.target.as_ref().ok_or(RestoreError::NoTarget)?;
     let right = Right::take(&target.cluster, live, Some(&deps.catalog), lease).await?;
+    for settled in settle::abandoned(&right.guard, target, &deps.catalog).await? {
+        lease.log(settled.text);
+    }
     let destination = Destination::Live {
         name: live.to_owned(),
         no_owner: request.no_owner,

@@ -44,6 +44,9 @@ pub async fn rollback(
     let found = replacement(&deps.catalog, restore).await?;
     require_confirmed(confirm, deps, &found.database)?;
     let right = Right::take(&target.cluster, &found.database, Some(&deps.catalog), lease).await?;
+    for settled in settle::abandoned(&right.guard, target, &deps.catalog).await? {
+        lease.log(settled.text);
+    }
     // Whoever held the lock until now may have settled it, or undone it.
     let mut row = replacement(&deps.catalog, restore).await?;
     require_replaced(&row, &right).await?;

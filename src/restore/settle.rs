@@ -139,15 +139,33 @@ async fn by(
 /// executions whose workers died, and replaced databases whose time is over. What can't be done is told and left.
 pub async fn tidy(target: &DatabaseTarget, catalog: &ControlDb) -> Result<Vec<Tidied>, Failure> {
     let mut tidied = Vec::new();
-    for row in catalog::replacements(catalog, Replacements::Abandoned).await? {
-        if is_here(&row, target).await? {
-            tidied.push(settled(&row, target, catalog).await?);
-        }
+    if !catalog::replacements(catalog, Replacements::Abandoned)
+        .await?
+        .is_empty()
+    {
+        let guard = guard(target.cluster.database(), target, catalog).await?;
+        tidied = abandoned(&guard, target, catalog).await?;
+        guard.release().await;
     }
     half_made(target, catalog, &mut tidied).await?;
     for row in catalog::replacements(catalog, Replacements::Expired).await? {
         if is_here(&row, target).await? {
             tidied.extend(expired(&row, target, catalog).await?);
+        }
+    }
+    Ok(tidied)
+}
+
+/// Settles the replacements of the live database that nobody is at any more.
+pub(super) async fn abandoned(
+    guard: &Guard,
+    target: &DatabaseTarget,
+    catalog: &ControlDb,
+) -> Result<Vec<Tidied>, Failure> {
+    let mut tidied = Vec::new();
+    for row in catalog::replacements(catalog, Replacements::Abandoned).await? {
+        if is_here(&row, target).await? {
+            tidied.push(settled(guard, &row, target, catalog).await?);
         }
     }
     Ok(tidied)
@@ -171,13 +189,12 @@ async fn guard(name: &str, target: &DatabaseTarget, catalog: &ControlDb) -> Resu
 }
 
 async fn settled(
+    guard: &Guard,
     row: &Replacement,
     target: &DatabaseTarget,
     catalog: &ControlDb,
 ) -> Result<Tidied, Failure> {
-    let guard = guard(&row.database, target, catalog).await?;
-    let state = by(&guard, row, target, catalog).await?;
-    guard.release().await;
+    let state = by(guard, row, target, catalog).await?;
     let (database, restore) = (row.database.clone(), row.execution.short());
     let text = match state {
         ReplacementState::Replaced if row.state == ReplacementState::Undoing => format!(

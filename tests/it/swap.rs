@@ -422,6 +422,7 @@ const MOMENTS: [&str; 5] = [
 /// Looks all the time until it sees the moment.
 async fn seen(scene: &Scene, moment: &str, execution: ExecutionId) {
     let mut connection = scene.world.cluster.connect(Some("postgres")).await.unwrap();
+    let mut rounds = tokio::time::interval(Duration::from_millis(2));
     loop {
         let is_there: bool =
             sqlx::query_scalar(AssertSqlSafe(format!("select {moment} and $2 is not null")))
@@ -433,7 +434,7 @@ async fn seen(scene: &Scene, moment: &str, execution: ExecutionId) {
         if is_there {
             return;
         }
-        tokio::task::yield_now().await;
+        rounds.tick().await;
     }
 }
 
@@ -473,6 +474,31 @@ async fn a_replacement_that_dies_anywhere_leaves_one_of_the_two_and_is_settled()
     println!("died before {}, after {}", ends[0], ends[1]);
     // The last moment comes after the exchange.
     assert!(ends[0] > 0 && ends[1] >= 4, "{ends:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_that_nobody_settled_does_not_hinder_the_next_one() {
+    let scene = Scene::new().await;
+    for moment in &MOMENTS[3..] {
+        let mut claimed = Claimed::new(&scene).await;
+        let lease = Arc::clone(&claimed.lease);
+        let died = tokio::select! {
+            ended = scene.replaced(&lease) => {
+                ended.unwrap();
+                false
+            }
+            () = claimed.keep() => panic!("the lease has gone"),
+            () = seen(&scene, moment, lease.execution()) => true,
+        };
+        println!("died: {died}");
+        claimed.expire(&scene).await;
+        let lease = Arc::new(Lease::unattended());
+        scene.replaced(&lease).await.unwrap();
+        scene.assert_live(&scene.backed_up).await;
+        claimed.lose(&scene).await;
+        scene.assert_live(&scene.backed_up).await;
+    }
+    scene.clear().await;
 }
 
 /// A restore that a worker has claimed.
@@ -517,8 +543,8 @@ impl Claimed {
         }
     }
 
-    /// The worker is not heard of any more, and the next one comes by.
-    async fn lose(self, scene: &Scene) {
+    /// The worker is not heard of any more.
+    async fn expire(&self, scene: &Scene) {
         let over =
             "update kanbu_backup.execution set lease_until = now() - interval '1 s' where id = $1";
         sqlx::query(over)
@@ -526,6 +552,11 @@ impl Claimed {
             .execute(scene.deps.catalog.bare_pool())
             .await
             .unwrap();
+    }
+
+    /// The next worker comes by.
+    async fn lose(self, scene: &Scene) {
+        self.expire(scene).await;
         assert_eq!(queue::reap(&scene.deps.catalog).await.unwrap().len(), 1);
         let tidied = scene.tidied().await;
         println!("{tidied:?}");
