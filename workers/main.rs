@@ -18,7 +18,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Output::new(&cli.global);
     let ended = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKER_THREADS)
+        // The work itself has threads of its own; these only wait for sockets.
+        .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::from(verbs::NoRuntime(error)))
@@ -31,9 +32,6 @@ fn main() -> ExitCode {
         }
     }
 }
-
-/// The work itself has threads of its own; these only wait for sockets.
-const WORKER_THREADS: usize = 2;
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
