@@ -58,6 +58,10 @@ begin
         ('restore', 'into',       true,  false, 'a database or a directory'),
         ('restore', 'storage',    false, true,  'a text'),
         ('restore', 'no_owner',   false, false, 'true or false'),
+        ('restore', 'keep',       false, false, 'true or false'),
+        ('restore', 'confirm',    false, true,  'a text'),
+        ('restore', 'no_safety_backup', false, true, 'a text'),
+        ('restore', 'keep_old_days', false, true, 'a whole number from 1 to 365'),
         ('prune',   'subject',    true,  false, 'a subject'),
         ('verify',  'subject',    true,  false, 'a subject'),
         ('verify',  'artifact',   false, true,  'an id'),
@@ -85,6 +89,8 @@ begin
             -- Between two numbers there are only numbers: jsonb sorts by type first.
             when 'a whole number from 1 to 100' then
                  m.value between '1' and '100' and m.value #>> '{}' ~ '^[0-9]+$'
+            when 'a whole number from 1 to 365' then
+                 m.value between '1' and '365' and m.value #>> '{}' ~ '^[0-9]+$'
             when 'a whole number of seconds' then
                  m.value between '0' and '4294967295' and m.value #>> '{}' ~ '^[0-9]+$'
             when 'a database or a directory' then
@@ -92,6 +98,11 @@ begin
                     'database', jsonb_build_object('name', m.value #>> '{database,name}')))
               or (m.value #>> '{directory,path}' is not null and m.value = jsonb_build_object(
                     'directory', jsonb_build_object('path', m.value #>> '{directory,path}')))
+              or (m.value #>> '{live,name}' is not null and m.value = jsonb_build_object(
+                    'live', jsonb_build_object('name', m.value #>> '{live,name}')))
+              or (m.value #>> '{rollback,name}' is not null and is_id(m.value #>> '{rollback,restore}')
+                  and m.value = jsonb_build_object('rollback', jsonb_build_object(
+                    'name', m.value #>> '{rollback,name}', 'restore', m.value #>> '{rollback,restore}')))
           end)
    order by d.member, m.key
    limit 1;
@@ -99,8 +110,9 @@ begin
 end
 $$;
 
--- What a job of a sound payload works on, its key of exclusion. A restore occupies what it fills; a name that can't be a
--- subject is refused by the restore itself, with its reason, and only needs a stable key here.
+-- What a job of a sound payload works on, its key of exclusion. A restore occupies what it fills or replaces, so that
+-- backups of a database that is being replaced wait; a name that can't be a subject is refused by the restore itself, with
+-- its reason, and only needs a stable key here.
 create function kanbu_backup.subject_of(p_kind text, p_payload jsonb) returns text
 language plpgsql immutable set search_path = kanbu_backup, pg_temp as $$
 declare
@@ -110,7 +122,8 @@ begin
     when 'prune', 'verify' then
       return split_part(p_payload ->> 'subject', '#', 1) || '#' || p_kind;
     when 'restore' then
-      place := coalesce('database:' || (p_payload #>> '{into,database,name}'),
+      place := coalesce('database:' || coalesce(p_payload #>> '{into,database,name}', p_payload #>> '{into,live,name}',
+                                                p_payload #>> '{into,rollback,name}'),
                         'directory:' || (p_payload #>> '{into,directory,path}'));
       if is_subject(place) and position('#' in place) = 0 then
         return place;
@@ -340,6 +353,29 @@ begin
 end
 $$;
 
+-- The live database that a caller's backup takes the place of, if the caller has typed what will give way. The worker
+-- compares it with the name of its environment, which isn't known here.
+create function kanbu_backup.meant_live(p_subject text, p_options jsonb) returns jsonb
+language plpgsql immutable set search_path = kanbu_backup, pg_temp as $$
+declare
+  live  text := substr(p_subject, length('database:') + 1);
+  typed text := p_options ->> 'confirm';
+begin
+  if p_subject not like 'database:%' then
+    perform refuse(format('%s can''t be replaced', p_subject), 'only a database can; name an empty directory with into');
+  end if;
+  if p_options ? 'into' then
+    perform refuse('with replace there is no into', 'the live database is replaced, or a new one is named');
+  end if;
+  if jsonb_typeof(p_options -> 'confirm') is distinct from 'string' or typed !~ '^[^/]+/'
+     or substr(typed, position('/' in typed) + 1) <> live then
+    perform refuse(format('nobody confirmed that %s is replaced', p_subject),
+                   format('set confirm to the environment and the database: prod/%s', live));
+  end if;
+  return jsonb_build_object('live', jsonb_build_object('name', live));
+end
+$$;
+
 create function kanbu_backup.request(p_kind text, p_payload jsonb, p_request_key text) returns uuid
 language sql set search_path = kanbu_backup, pg_temp as $$
   select e.job_id
@@ -363,11 +399,15 @@ returns uuid
 language plpgsql security definer set search_path = kanbu_backup, pg_temp as $$
 declare
   artifact uuid;
+  place    jsonb;
 begin
-  perform check_request(subject, options, '{backup,into,no_owner,storage}');
+  perform check_request(subject, options,
+                        '{backup,into,no_owner,storage,keep,replace,confirm,no_safety_backup,keep_old_days}');
   artifact := meant_backup(subject, options, request_key);
-  return request('restore', options - 'backup' || jsonb_build_object(
-    'artifact', artifact, 'into', meant_place(subject, options -> 'into')), request_key);
+  place := case when options -> 'replace' = 'true' then meant_live(subject, options)
+                else meant_place(subject, options -> 'into') end;
+  return request('restore', options - '{backup,replace}'::text[] || jsonb_build_object(
+    'artifact', artifact, 'into', place), request_key);
 end
 $$;
 

@@ -7,6 +7,8 @@
     reason = "helpers of tests report by panicking too"
 )]
 
+#[path = "it/alarms.rs"]
+mod alarms;
 #[path = "it/archive.rs"]
 mod archive;
 #[path = "it/catalog.rs"]
@@ -27,6 +29,8 @@ mod docker;
 mod dump;
 #[path = "it/envelopes.rs"]
 mod envelopes;
+#[path = "it/expectations.rs"]
+mod expectations;
 #[path = "it/gdrive.rs"]
 mod gdrive;
 #[path = "it/import.rs"]
@@ -59,6 +63,8 @@ mod scrub_cadence;
 mod scrub_faults;
 #[path = "it/storage.rs"]
 mod storage;
+#[path = "it/swap.rs"]
+mod swap;
 #[path = "it/use_backup.rs"]
 mod use_backup;
 #[path = "it/use_restore.rs"]

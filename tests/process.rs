@@ -29,6 +29,8 @@ mod prove;
 mod queue;
 #[path = "process/refusals.rs"]
 mod refusals;
+#[path = "process/replace.rs"]
+mod replace;
 #[path = "process/roles.rs"]
 mod roles;
 #[path = "process/running.rs"]

@@ -7,6 +7,7 @@
 )]
 
 mod queue;
+mod restore;
 mod storage;
 mod verify;
 
@@ -16,7 +17,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
-    storage::{Catalog, Import, Rebuild, Retire, Storage, Sync},
+    restore::{Restore, Rollback},
+    storage::{Acknowledge, Catalog, Import, Rebuild, Retire, Storage, Sync},
     verify::{Level, TestRestore, Verify},
 };
 
@@ -79,8 +81,10 @@ pub enum Command {
     Verify(Verify),
     /// Restore a backup in a test, compare it with what it is to be, and remove it again
     TestRestore(TestRestore),
-    /// Restore a backup into a new database or an empty directory
+    /// Restore a backup into a new database or an empty directory, or in the live database's place
     Restore(Restore),
+    /// Give the database that a restore replaced its name back
+    Rollback(Rollback),
     /// Download a backup as a file
     Get(Get),
     /// Say what a file is, without a key or a service
@@ -192,33 +196,6 @@ pub struct List {
     /// Read the manifests of this directory instead of asking the service
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub struct Restore {
-    /// A backup: id, its short form, or `latest`
-    #[arg(default_value = "latest")]
-    pub id: String,
-    /// Which `latest`
-    #[arg(long, value_enum)]
-    pub kind: Option<What>,
-    /// The new database (default: kanbu_restore_ID) or the empty directory
-    #[arg(long, value_name = "NAME|DIR")]
-    pub into: Option<String>,
-    /// Read this storage's copy
-    #[arg(long)]
-    pub storage: Option<String>,
-    /// Restore without any service, from a backup's file or from a storage directory
-    #[arg(long, value_name = "FILE|DIR")]
-    pub from: Option<PathBuf>,
-    /// Leave owners and grants out: everything will belong to the connecting role
-    #[arg(long)]
-    pub no_owner: bool,
-    /// Show the plan
-    #[arg(long)]
-    pub dry_run: bool,
-    #[command(flatten)]
-    pub follow: Follow,
 }
 
 #[derive(Debug, Args)]

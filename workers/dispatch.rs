@@ -31,7 +31,13 @@ pub fn handler(deps: Deps) -> Handler {
 async fn run(job: &Job, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
     match job {
         Job::Backup(request) => backup::run(request, &deps.backup, lease).await,
-        Job::Restore(request) => restore::run(request, &deps.restore, lease).await,
+        Job::Restore(request) => {
+            let needs = restore::Needs {
+                restore: &deps.restore,
+                backup: &deps.backup,
+            };
+            restore::run(request, needs, lease).await
+        }
         Job::Verify(request) => verify::run(request, &deps.verify, lease).await,
         Job::Prune(_) | Job::Notify(_) => Err(no_handler(job.kind())),
     }

@@ -71,7 +71,9 @@ impl Exit {
                 | "pinned"
                 | "last_of_subject"
                 | "last_copies"
+                | "held"
                 | "already_running"
+                | "sessions_stay"
                 | "not_dead"
                 | "not_queued"
                 | "kind_refused"
@@ -80,6 +82,7 @@ impl Exit {
             ("key", _) | ("envelope", "no_matching_key") => Self::Key,
             ("storage", _) | ("pipeline", "no_storage_left" | "stalled") => Self::Storage,
             ("envelope" | "integrity" | "manifest" | "archive" | "proof", _)
+            | ("restore", "differs" | "no_tables")
             | ("pipeline", "stored_digest_mismatch" | "undecodable" | "compressed_truncated") => {
                 Self::Integrity
             }
@@ -118,6 +121,7 @@ mod tests {
             ("database.exists", Exit::Refused),
             ("catalog.last_of_subject", Exit::Refused),
             ("catalog.last_copies", Exit::Refused),
+            ("catalog.held", Exit::Refused),
             ("server.already_running", Exit::Refused),
             ("server.not_running", Exit::Database),
             ("tools.client_too_old", Exit::Database),
@@ -132,6 +136,9 @@ mod tests {
             ("queue.kind_refused", Exit::Refused),
             ("queue.not_prepared", Exit::Database),
             ("worker.not_found", Exit::NotFound),
+            ("restore.already_running", Exit::Refused),
+            ("restore.sessions_stay", Exit::Refused),
+            ("restore.differs", Exit::Integrity),
             ("handler.panicked", Exit::Failed),
         ] {
             let failure = Failure::new(Fault::Permanent, code, "it went wrong");

@@ -18,7 +18,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Output::new(&cli.global);
     let ended = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKER_THREADS)
+        // The work itself has threads of its own; these only wait for sockets.
+        .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::from(verbs::NoRuntime(error)))
@@ -31,9 +32,6 @@ fn main() -> ExitCode {
         }
     }
 }
-
-/// The work itself has threads of its own; these only wait for sockets.
-const WORKER_THREADS: usize = 2;
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
@@ -61,6 +59,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::TestRestore(args) => verbs::test_restore::run(args, session).await,
         Command::Verify(args) => verbs::verify::run(args, session).await,
         Command::Restore(args) => verbs::restore::run(args, session).await,
+        Command::Rollback(args) => verbs::rollback::run(args, session).await,
         Command::Get(args) => verbs::get::run(args, session).await,
         Command::Inspect(args) => verbs::inspect::run(&args.file, session),
         Command::Decrypt(args) => verbs::decrypt::run(args, session).await,
@@ -71,6 +70,9 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Enqueue(args) => verbs::enqueue::run(args, session).await,
         Command::Storage(args) => verbs::storage::run(args, session).await,
         Command::Catalog(Catalog::Rebuild(args)) => verbs::catalog::run(&args, session).await,
+        Command::Catalog(Catalog::Acknowledge(args)) => {
+            verbs::catalog::acknowledge::run(&args, session).await
+        }
         Command::Doctor { queue } => verbs::doctor::run(queue, session).await,
         Command::Config(Config::Show { origin }) => Ok(verbs::config::show(origin, session)),
         Command::Version => Ok(verbs::version::run(session.out)),

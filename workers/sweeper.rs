@@ -1,5 +1,5 @@
-//! The broom: once at the start and then every hour, what dead executions left is removed: on the storages, and where
-//! backups are restored in a test.
+//! The broom: once at the start and then every hour, what dead executions left is removed, on the storages and where backups
+//! are restored in a test, and databases that were replaced long enough ago.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,13 +16,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::dispatch::Deps;
+use crate::{dispatch::Deps, roles::leftovers};
 
 const EVERY: Duration = Duration::from_hours(1);
 
 /// Sweeps in the background until `stop`.
 pub fn spawn(deps: &Deps, config: &Config, stop: CancellationToken) -> JoinHandle<()> {
-    let (deps, proof) = (deps.backup.clone(), deps.verify.proof.clone());
+    let (restore, proof) = (deps.restore.clone(), deps.verify.proof.clone());
+    let deps = deps.backup.clone();
     let safe_age = config.worker.sweep_after;
     tokio::spawn(async move {
         let mut round = tokio::time::interval(EVERY);
@@ -31,6 +32,7 @@ pub fn spawn(deps: &Deps, config: &Config, stop: CancellationToken) -> JoinHandl
                 _ = round.tick() => {
                     sweep_all(&deps, safe_age).await;
                     sweep_test_restores(&deps, &proof).await;
+                    leftovers::tidy(&restore).await;
                 }
                 () = stop.cancelled() => return,
             }

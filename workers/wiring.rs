@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use kanbu_backup::{
-    backup::{self, DatabaseSource, Format, Sources, TreeSource},
+    backup::{self, ContentTerms, DatabaseSource, Format, Sources, TreeSource},
     catalog::{ArtifactKind, rebuild},
     clock::SystemClock,
     config::{
@@ -170,6 +170,11 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
             stall_timeout: pipeline.stall_timeout,
             slowness: pipeline.slowness,
             sources: sources(config, &toolsets)?,
+            content: ContentTerms {
+                count_budget: config.content.count_budget,
+                shrunk_percent: config.content.shrunk_percent,
+                small_percent: config.content.small_percent,
+            },
             history: db.clone(),
             clock: Arc::new(SystemClock),
         },
@@ -177,6 +182,8 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
             storages: storages.clone(),
             keyring: keyring.clone(),
             target: target(config, &toolsets)?,
+            environment: config.storage.environment.clone(),
+            keep_old: config.worker.keep_old,
             catalog: db.clone(),
         },
         verify: verify::Deps {

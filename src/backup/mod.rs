@@ -4,6 +4,7 @@
 //! transaction that ends the execution, which belongs to `queue`. Never claims, renews, or writes SQL on `job`.
 
 mod adopt;
+mod alarms;
 mod clear;
 mod copies;
 mod error;
@@ -32,6 +33,27 @@ use crate::{
     storage::{Environment, Policy, Storage},
 };
 
+/// How content is watched.
+#[derive(Clone, Copy, Debug)]
+pub struct ContentTerms {
+    /// How long rows are counted while a dump runs; tables that are not counted by then are estimated.
+    pub count_budget: Duration,
+    /// A table that lost more than so many percent of its rows is told; 0 tells none.
+    pub shrunk_percent: u64,
+    /// A dump that is smaller than so many percent of what is usual is told; 0 tells none.
+    pub small_percent: u64,
+}
+
+impl Default for ContentTerms {
+    fn default() -> Self {
+        Self {
+            count_budget: Duration::from_mins(1),
+            shrunk_percent: 50,
+            small_percent: 50,
+        }
+    }
+}
+
 /// What a backup needs besides its request.
 #[derive(Clone, Debug)]
 pub struct Deps {
@@ -51,6 +73,7 @@ pub struct Deps {
     /// When a replica is too slow to wait for.
     pub slowness: Slowness,
     pub sources: Sources,
+    pub content: ContentTerms,
     /// For the executions and backups that came before.
     pub history: ControlDb,
     pub clock: Arc<dyn Clock>,

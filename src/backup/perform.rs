@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    BackupError, Deps, Plan, adopt,
+    BackupError, Deps, Plan, adopt, alarms,
     clear::clear,
     source::Told,
     store::{Made, Ready},
@@ -13,7 +13,7 @@ use super::{
     warnings,
 };
 use crate::{
-    catalog::EnvelopeFormat,
+    catalog::{EnvelopeFormat, HOLDS},
     execution::{Effects, Lease},
     fault::Failure,
     job::Backup,
@@ -84,17 +84,25 @@ async fn until_manifest<'a>(
     let is_encrypted = plan.envelope != EnvelopeFormat::None;
     let Told {
         facts: found,
+        inventory,
         mut warnings,
     } = report.told(is_encrypted).await?;
     if !is_encrypted {
         warnings.push(warnings::unencrypted());
+    }
+    let alarms = alarms::look(plan, deps, written.content_bytes, inventory.as_ref(), lease).await;
+    drop(inventory);
+    warnings.extend(alarms.warnings);
+    let mut facts = merged(facts, found);
+    if let Some(held) = alarms.holds {
+        facts[HOLDS] = json!(held);
     }
     let made = Made {
         request,
         plan,
         written,
         copies,
-        facts: merged(facts, found),
+        facts,
         warnings,
     };
     made.read_back(deps, lease).await

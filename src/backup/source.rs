@@ -1,10 +1,10 @@
 //! What can be backed up here, and opening it as a stream.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{BackupError, Plan, warnings};
+use super::{BackupError, Deps, Plan, warnings};
 use crate::{
     archive::{self, Excludes, PackHandle, PackSpec},
     catalog::Content,
@@ -14,7 +14,8 @@ use crate::{
     pg::{
         cluster::{Address, Cluster},
         docker::ContainerChoice,
-        dump::{self, DumpFormat, DumpHandle, PgMode, Route},
+        dump::{self, DumpFormat, DumpHandle, DumpOrder, DumpReport, PgMode, Route},
+        inventory::{Beside, Inventory, Snapshot},
         tools::Toolset,
     },
     pipeline::Feed,
@@ -88,18 +89,27 @@ pub(super) struct Opened {
 
 /// What the source has to say once its stream has ended.
 pub(super) enum Report {
-    Dump(DumpHandle),
+    /// With what must be in it.
+    Watched(Beside),
+    /// And why nobody knows what must be in it.
+    Dump(DumpHandle, Failure),
     Pack(PackHandle),
 }
 
-/// Starts reading the plan's source.
+/// Starts reading the plan's source; a database in a snapshot that its inventory is taken in, unless it is known why that
+/// can't be.
 pub(super) async fn open(
     plan: &Plan,
-    sources: &Sources,
+    deps: &Deps,
     lease: &Arc<Lease>,
+    unwatched: Option<&Failure>,
 ) -> Result<Opened, Failure> {
+    let sources = &deps.sources;
     match (sources.database(&plan.subject), sources.tree(&plan.subject)) {
-        (Some(database), _) => open_database(plan, database, lease).await,
+        (Some(database), _) => {
+            let budget = unwatched.map_or(Ok(deps.content.count_budget), Err);
+            open_database(plan, database, lease, budget).await
+        }
         (None, Some(tree)) => Ok(open_tree(tree, lease)),
         (None, None) => Err(BackupError::UnknownSubject(plan.subject.clone()).into()),
     }
@@ -109,6 +119,7 @@ async fn open_database(
     plan: &Plan,
     source: &DatabaseSource,
     lease: &Arc<Lease>,
+    budget: Result<Duration, &Failure>,
 ) -> Result<Opened, Failure> {
     let DatabaseSource {
         cluster,
@@ -130,12 +141,32 @@ async fn open_database(
         Content::Sql | Content::Tar => DumpFormat::Plain,
     };
     let cancel = lease.cancelled().clone();
-    let (feed, handle) = dump::dump(&route, cluster, format, lease.execution(), cancel).await?;
+    let execution = lease.execution();
+    let watch = match budget {
+        Ok(budget) => match Snapshot::export(&route, cluster, execution).await {
+            Ok(snapshot) => Ok((snapshot, budget)),
+            Err(error) => Err(Failure::from(error)),
+        },
+        Err(failure) => Err(failure.clone()),
+    };
+    let order = DumpOrder {
+        format,
+        execution,
+        snapshot: watch
+            .as_ref()
+            .ok()
+            .map(|(snapshot, _)| snapshot.name().to_owned()),
+    };
+    let (feed, handle) = dump::dump_as_ordered(&route, cluster, &order, cancel.clone()).await?;
+    let report = match watch {
+        Ok((snapshot, budget)) => Report::Watched(snapshot.beside(handle, budget, &cancel)),
+        Err(failure) => Report::Dump(handle, failure),
+    };
     Ok(Opened {
         feed,
         estimate: Some(server.size_bytes),
         facts: json!({ "server": server, "route": by(&route) }),
-        report: Report::Dump(handle),
+        report,
     })
 }
 
@@ -163,28 +194,55 @@ fn open_tree(source: &TreeSource, lease: &Lease) -> Opened {
 /// What the source had to say: facts for the manifest, warnings for the operator.
 pub(super) struct Told {
     pub facts: Value,
+    /// What the database held.
+    pub inventory: Option<Inventory>,
     pub warnings: Vec<Warning>,
 }
 
 impl Report {
     pub(super) async fn told(self, encrypted: bool) -> Result<Told, Failure> {
         match self {
-            Self::Dump(handle) => {
+            Self::Watched(beside) => {
+                let taken = beside.taken().await.ok_or_else(Failure::cancelled)?;
+                let inventory = taken.inventory.map_err(Failure::from);
+                Ok(of_dump(taken.dump.unwrap_or_default(), inventory))
+            }
+            Self::Dump(handle, reason) => {
                 let report = handle.report().await.unwrap_or_default();
-                let facts = json!({ "client_version": report.header.map(|h| h.client_version) });
-                Ok(Told {
-                    facts,
-                    warnings: report.warnings.into_iter().map(warnings::of_dump).collect(),
-                })
+                Ok(of_dump(report, Err(reason)))
             }
             Self::Pack(handle) => {
                 let report = handle.report().await?;
                 let facts = json!({ "files": report.files, "directories": report.directories });
                 Ok(Told {
                     facts,
+                    inventory: None,
                     warnings: warnings::of_tree(&report, encrypted),
                 })
             }
         }
+    }
+}
+
+/// A dump is good without an inventory, and its restore can be measured only with one.
+fn of_dump(report: DumpReport, inventory: Result<Inventory, Failure>) -> Told {
+    let client_version = report.header.map(|header| header.client_version);
+    let mut facts = json!({ "client_version": client_version });
+    let mut warnings: Vec<_> = report.warnings.into_iter().map(warnings::of_dump).collect();
+    let inventory = match inventory {
+        Ok(inventory) => {
+            let inventory = inventory.folded();
+            facts["expectations"] = json!(inventory);
+            Some(inventory)
+        }
+        Err(reason) => {
+            warnings.push(warnings::no_expectations(&reason));
+            None
+        }
+    };
+    Told {
+        facts,
+        inventory,
+        warnings,
     }
 }

@@ -22,6 +22,9 @@ use crate::{
     storage::{PartLimits, Storage, Turn},
 };
 
+/// How a dump fails whose snapshot is on another server than its session.
+const NO_SNAPSHOT: &str = "database.snapshot";
+
 /// A source that was read to its end, and where it went.
 pub(super) struct Streamed {
     pub written: Written,
@@ -37,7 +40,7 @@ pub(super) async fn run(plan: &Plan, deps: &Deps, lease: &Arc<Lease>) -> Result<
     let is_streamed_to =
         |storage: &&Storage| deps.policy.streams_to(storage.role(), storage.terms().live);
     let (first, later): (Vec<_>, Vec<_>) = deps.storages.iter().partition(is_streamed_to);
-    let (failure, ends) = match once(plan, deps, &first, lease).await {
+    let (failure, ends) = match watched(plan, deps, &first, lease).await {
         Ok(once) => return Ok(once.streamed(deps, &[])),
         Err(Unwritten::Storages { failure, ends }) => (failure, ends),
         Err(other) => return Err(other.into()),
@@ -46,7 +49,7 @@ pub(super) async fn run(plan: &Plan, deps: &Deps, lease: &Arc<Lease>) -> Result<
         return Err(failure);
     }
     lease.log(format!("falling back to the other storages: {failure}"));
-    match once(plan, deps, &later, lease).await {
+    match watched(plan, deps, &later, lease).await {
         Ok(once) => Ok(once.streamed(deps, &ends)),
         Err(Unwritten::Storages {
             failure,
@@ -82,16 +85,33 @@ impl Once {
     }
 }
 
-async fn once(
+/// With an inventory beside the dump; and once more without one, when the dump's session does not find the snapshot.
+async fn watched(
     plan: &Plan,
     deps: &Deps,
     storages: &[&Storage],
     lease: &Arc<Lease>,
 ) -> Result<Once, Unwritten> {
+    match once(plan, deps, storages, lease, None).await {
+        Err(Unwritten::Run(failure)) if failure.code == NO_SNAPSHOT => {
+            lease.log(format!("dumping again in a snapshot of its own: {failure}"));
+            once(plan, deps, storages, lease, Some(&failure)).await
+        }
+        done => done,
+    }
+}
+
+async fn once(
+    plan: &Plan,
+    deps: &Deps,
+    storages: &[&Storage],
+    lease: &Arc<Lease>,
+    unwatched: Option<&Failure>,
+) -> Result<Once, Unwritten> {
     let turn = Turn::at(storages.iter().copied(), lease.cancelled()).await;
     let turn = turn.ok_or_else(|| Unwritten::Run(Failure::cancelled()))?;
     let mut recipe = recipe(plan, deps, lease).await.map_err(Unwritten::Run)?;
-    let opened = source::open(plan, &deps.sources, lease)
+    let opened = source::open(plan, deps, lease, unwatched)
         .await
         .map_err(Unwritten::Run)?;
     recipe.limits.part_growth = part_growth(storages, opened.estimate);

@@ -1,6 +1,6 @@
 //! What a source has to say about itself, in sentences.
 
-use crate::{archive::PackReport, execution::Warning, storage::StorageName};
+use crate::{archive::PackReport, execution::Warning, fault::Failure, storage::StorageName};
 
 /// An archive of fewer files than this is probably not what somebody meant.
 const FEW_FILES: u64 = 10;
@@ -61,6 +61,20 @@ pub(super) fn unencrypted() -> Warning {
         "the backup is not encrypted: no BACKUP_ENCRYPTION_KEY is set".to_owned(),
         false,
     )
+}
+
+/// Nobody knows what the dump must hold.
+pub(super) fn no_expectations(reason: &Failure) -> Warning {
+    said(
+        "expectations.missing",
+        format!("what the backup must hold was not recorded: {reason}"),
+        false,
+    )
+}
+
+/// An alarm about content is for people to look at; the backup is what the database was.
+pub(super) fn content(what: &str, text: String) -> Warning {
+    said(&format!("content.{what}"), text, false)
 }
 
 /// A storage that has no copy, and whether the policy asks for one.

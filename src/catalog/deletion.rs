@@ -1,9 +1,9 @@
 //! Letting a backup go: the intent in a row, then the manifest, the sidecar, the data, then the row.
 //!
-//! Whether it may go was decided before; here only two things are refused, which no decision should meet by accident.
+//! Whether it may go was decided before; here only three things are refused, which no decision should meet by accident.
 //! Every step can be repeated: whoever comes after a crash performs what [`pending_deletions`] still names.
 
-use super::{CatalogError, view::word};
+use super::{CatalogError, alarm::held_by, view::word};
 use crate::{
     control::{Connection, ControlDb, STATEMENT_TIMEOUT, within},
     id::ArtifactId,
@@ -21,7 +21,7 @@ pub struct PendingDeletion {
 
 /// Writes down that a backup shall go, with all its copies, and takes it off every list. Deciding again is fine.
 ///
-/// A pinned backup and the last stored one of its subject are refused unless `force`.
+/// A pinned backup, the last stored one of its subject, and one that an alarm holds are refused unless `force`.
 pub async fn decide_deletion(
     db: &ControlDb,
     id: ArtifactId,
@@ -54,6 +54,12 @@ async fn decide(
             return Err(CatalogError::LastOfSubject {
                 artifact: id,
                 subject: this.subject.clone(),
+            });
+        }
+        if !force && let Some(alarm) = held_by(&mut tx, id).await? {
+            return Err(CatalogError::Held {
+                artifact: id,
+                alarm,
             });
         }
         write_intent(&mut tx, id, by, reason).await?;

@@ -39,6 +39,13 @@ pub enum CatalogError {
         artifact: ArtifactId,
         subject: Subject,
     },
+    #[error(
+        "backup {artifact} is the last good one before the alarm of backup {alarm}: tables had shrunk"
+    )]
+    Held {
+        artifact: ArtifactId,
+        alarm: ArtifactId,
+    },
     #[error("the deletion of a copy on storage {decided} was about to be performed on {given}")]
     WrongStorage {
         decided: StorageName,
@@ -84,6 +91,7 @@ impl Classified for CatalogError {
             | Self::Pinned(_)
             | Self::LastOfSubject { .. }
             | Self::LastCopies { .. }
+            | Self::Held { .. }
             | Self::WrongStorage { .. } => Fault::Permanent,
         }
     }
@@ -97,6 +105,7 @@ impl Classified for CatalogError {
             Self::Ambiguous { .. } => "catalog.ambiguous",
             Self::Pinned(_) => "catalog.pinned",
             Self::LastOfSubject { .. } => "catalog.last_of_subject",
+            Self::Held { .. } => "catalog.held",
             Self::LastCopies { .. } => "catalog.last_copies",
             Self::WrongStorage { .. } => "catalog.wrong_storage",
             Self::Storage(error) => error.code(),
@@ -115,6 +124,14 @@ impl Classified for CatalogError {
             Self::Pinned(_) => "a pinned backup goes only with --force-last and a --reason",
             Self::LastOfSubject { .. } => {
                 "make another backup first, or repeat it with --force-last and a --reason"
+            }
+            Self::Held { alarm, .. } => {
+                return Some(
+                    format!(
+                        "look at it, then `kanbu-backup catalog acknowledge {alarm}`; or repeat with --force-last and a --reason"
+                    )
+                    .into(),
+                );
             }
             Self::LastCopies { storage, .. } => {
                 return Some(

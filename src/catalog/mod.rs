@@ -4,6 +4,7 @@
 //! Nothing here decides what may be deleted.
 
 pub mod adopt;
+mod alarm;
 mod artifact;
 mod copies;
 mod copy;
@@ -15,12 +16,14 @@ mod manifest;
 mod object;
 mod proof;
 pub mod rebuild;
+mod replacement;
 pub mod restock;
 mod retire;
 mod store;
 mod view;
 
 pub use self::{
+    alarm::{Earlier, HOLDS, acknowledge, earlier},
     artifact::{ArtifactKind, Compression, Content, NewArtifact, Proof},
     copies::{Standing, announce_copies, note_checks, standings, subjects},
     copy::{CopyCheck, CopyState, NewCopy},
@@ -37,6 +40,9 @@ pub use self::{
     proof::{
         Ladder, NewProof, ProofNote, ProofPlace, ProofView, ProofWeight, Rung, Statistics,
         Verification, insert_proof, ladder, proofs,
+    },
+    replacement::{
+        Replacement, ReplacementState, Replacements, advance, enter, intend, replacements,
     },
     retire::{Retirement, plan_retirement, purge, retire},
     store::{Filter, get, insert, list, newest, pin, resolve, unpin},

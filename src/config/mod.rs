@@ -4,6 +4,7 @@
 //! in the table [`SETTINGS`], from which `config show` and the documentation are made. Kanbu's own names and words come
 //! from `kanbu::env`.
 
+mod content;
 mod control;
 mod credentials;
 mod encryption;
@@ -29,6 +30,7 @@ use std::path::Path;
 
 use self::reader::Reader;
 pub use self::{
+    content::ContentSettings,
     control::ControlSettings,
     encryption::EncryptionSettings,
     env::Env,
@@ -60,6 +62,7 @@ pub struct Config {
     pub storage: StorageSettings,
     pub encryption: EncryptionSettings,
     pub pipeline: PipelineSettings,
+    pub content: ContentSettings,
     pub worker: WorkerSettings,
     pub schedule: ScheduleSettings,
     pub log: LogSettings,
@@ -77,6 +80,7 @@ impl Config {
         let storage = storage::read(&mut reader, env);
         let encryption = encryption::read(&mut reader);
         let pipeline = pipeline::read(&mut reader);
+        let content = content::read(&mut reader);
         let worker = worker::read(&mut reader);
         let schedule = schedule::read(&mut reader);
         let log = log::read(&mut reader);
@@ -92,6 +96,7 @@ impl Config {
                 storage: storage?,
                 encryption,
                 pipeline: pipeline?,
+                content: content?,
                 worker: worker?,
                 schedule: schedule?,
                 log: log?,

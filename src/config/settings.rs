@@ -162,6 +162,16 @@ settings! {
         Fallback::Text("50"), Open,
         "Such a replica is dropped when its rate is below so many percent of the primary's; 0 drops none.";
 
+    COUNT_SECONDS: "KANBU_BACKUP_COUNT_SECONDS", Some("content.count_seconds"), Form::Whole { from: 0, to: 86_400 },
+        Fallback::Text("60"), Open,
+        "How long the rows of all tables are counted while a dump runs; tables that are not counted by then are estimated.";
+    SHRUNK_PERCENT: "KANBU_BACKUP_SHRUNK_PERCENT", Some("content.shrunk_percent"), Form::Whole { from: 0, to: 100 },
+        Fallback::Text("50"), Open,
+        "A table that lost more than so many percent of its rows since the backup before is told; 0 tells none.";
+    SMALL_PERCENT: "KANBU_BACKUP_SMALL_PERCENT", Some("content.small_percent"), Form::Whole { from: 0, to: 100 },
+        Fallback::Text("50"), Open,
+        "A dump that is smaller than so many percent of the usual size is told; 0 tells none.";
+
     KINDS: "KANBU_BACKUP_WORKER_KINDS", Some("worker.kinds"),
         Form::List { of: "backup, restore, verify", separator: ',' }, Fallback::List(&["backup", "restore", "verify"]), Open,
         "The kinds of job that this worker executes.";
@@ -180,6 +190,9 @@ settings! {
     HISTORY: "KANBU_BACKUP_HISTORY_DAYS", Some("worker.history_days"), Form::Whole { from: 1, to: 36_500 },
         Fallback::Text("180"), Open,
         "How long succeeded and cancelled jobs are remembered; those of existing backups, dead ones and each subject's last stay.";
+    KEEP_OLD: "KANBU_BACKUP_KEEP_REPLACED_DAYS", Some("worker.keep_replaced_days"), Form::Whole { from: 1, to: 365 },
+        Fallback::Text("7"), Open,
+        "How long a database that a restore replaced is kept for a rollback; then it is dropped.";
     SCRUB_DAYS: "KANBU_BACKUP_SCRUB_DAYS", Some("worker.scrub_days"),
         Form::Said("a whole number of days from 1 to 365, or off"), Fallback::Text("7"), Open,
         "How often every copy is read again and mended if it is bad; once per period, however many workers ask.";

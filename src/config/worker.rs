@@ -7,7 +7,7 @@ use super::{
     settings,
 };
 use crate::{
-    job::{Kind, Percent},
+    job::{Days, Kind, Percent},
     pg::scratch::Ground,
 };
 
@@ -27,6 +27,8 @@ pub struct WorkerSettings {
     pub sweep_after: Duration,
     /// How long finished jobs are remembered.
     pub history: Duration,
+    /// How long a database that a restore replaced is kept.
+    pub keep_old: Days,
     /// When copies are read again by themselves; `None`: never.
     pub scrub: Option<ScrubSettings>,
     pub proof: ProofSettings,
@@ -64,6 +66,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
     let grace = reader.whole(settings::GRACE);
     let sweep_after = reader.whole(settings::SWEEP_AFTER);
     let history = reader.whole::<u64>(settings::HISTORY);
+    let keep_old = reader.whole::<u16>(settings::KEEP_OLD);
     let scrub_every = reader.value(settings::SCRUB_DAYS, days_or_off);
     let scrub_percent = reader.whole::<u8>(settings::SCRUB_PERCENT);
     let proof = proof(reader);
@@ -85,6 +88,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
         grace: Duration::from_secs(grace?),
         sweep_after: Duration::from_secs(sweep_after?),
         history: Duration::from_hours(24 * history?),
+        keep_old: keep_old?.try_into().ok()?,
         scrub: match scrub_every? {
             Recurrence::Every(every) => Some(ScrubSettings {
                 every,

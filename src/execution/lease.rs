@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::Progress;
+use super::{Phase, Progress};
 use crate::{
     fault::{Classified, Failure, Fault},
     id::{ExecutionId, JobId},
@@ -76,6 +76,8 @@ pub struct Lease {
     since: Instant,
     shared: Arc<Shared>,
     rechecks: Option<mpsc::Sender<Recheck>>,
+    /// The last phase that is reported; `None`: all are.
+    until: Option<Phase>,
 }
 
 /// The keeper's end: what `queue` renews from, and by which it stops the holder.
@@ -99,6 +101,7 @@ impl Lease {
             since: Instant::now(),
             shared: Arc::default(),
             rechecks: Some(rechecks),
+            until: None,
         };
         let seat = LeaseSeat {
             shared: Arc::clone(&lease.shared),
@@ -115,6 +118,22 @@ impl Lease {
             since: Instant::now(),
             shared: Arc::default(),
             rechecks: None,
+            until: None,
+        }
+    }
+
+    /// The same right, for a part of the work that counts as a job of its own: what earlier executions of the whole left
+    /// behind isn't taken for its own. Phases after `until` are left to the whole, which has its own to come.
+    #[must_use]
+    pub fn lent(&self, until: Phase) -> Self {
+        Self {
+            execution: self.execution,
+            job: JobId::new(),
+            attempt: 1,
+            since: self.since,
+            shared: Arc::clone(&self.shared),
+            rechecks: self.rechecks.clone(),
+            until: Some(until),
         }
     }
 
@@ -171,6 +190,9 @@ impl Lease {
 
     /// Says how far the work is. Cheap; the row follows with the next renewal. A late word of an earlier phase is dropped.
     pub fn report(&self, progress: Progress) {
+        if self.until.is_some_and(|until| progress.phase > until) {
+            return;
+        }
         let mut current = locked(&self.shared.progress);
         if progress.phase >= current.phase {
             *current = progress;

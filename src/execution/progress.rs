@@ -17,6 +17,7 @@ pub enum Phase {
     Load,
     Unpack,
     Compare,
+    Swap,
     Record,
 }
 
@@ -31,6 +32,7 @@ impl Phase {
             Self::Load => "load",
             Self::Unpack => "unpack",
             Self::Compare => "compare",
+            Self::Swap => "swap",
             Self::Record => "record",
         }
     }

@@ -134,21 +134,21 @@ pub async fn ended(
     Ok(ended.into_iter().map(ExecutionId::from).collect())
 }
 
-/// Which of these executions this control database knows to have ended.
-pub async fn closed(
+/// Which of these executions were ours and have ended, or lost their leases. Of others nothing is known: they may be another service's.
+pub async fn over(
     db: &ControlDb,
     executions: &[ExecutionId],
 ) -> Result<Vec<ExecutionId>, ControlError> {
     let ids: Vec<Uuid> = executions.iter().map(|id| id.as_uuid()).collect();
     let query = sqlx::query_scalar!(
-        "select id from kanbu_backup.execution where id = any ($1) and ended_at is not null",
+        "select id from kanbu_backup.execution where id = any ($1) and (ended_at is not null or lease_until < now())",
         &ids,
     );
-    let closed = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+    let over = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
         Box::pin(async move { Ok::<_, ControlError>(query.fetch_all(conn).await?) })
     })
     .await?;
-    Ok(closed.into_iter().map(ExecutionId::from).collect())
+    Ok(over.into_iter().map(ExecutionId::from).collect())
 }
 
 /// A stored value for people to see. What a newer release wrote and this one can't read is left out.

@@ -186,6 +186,7 @@ impl Meter {
             | Phase::Load
             | Phase::Unpack
             | Phase::Compare
+            | Phase::Swap
             | Phase::Record => tick.stored_bytes,
         }
     }

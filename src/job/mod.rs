@@ -19,7 +19,7 @@ pub use self::{
     backup::Backup,
     notify::Notify,
     prune::Prune,
-    restore::{Restore, RestoreInto},
+    restore::{Days, NotDays, Restore, RestoreInto},
     subject::{BadSubject, Facet, Scope, Subject},
     verify::{NotAPercent, Percent, Verify, VerifyLevel},
     wire::{PAYLOAD_VERSION, Undecodable},

@@ -17,9 +17,13 @@ pub enum Complaint {
     /// A connection was there, and ended.
     WentAway,
     LockTimeout,
+    /// The server doesn't know the snapshot that another session has exported.
+    Snapshot,
     Permission,
     /// The dump names a role that the server lacks.
     RoleMissing(String),
+    /// A newer `pg_dump` wrote a word of its own into the text.
+    WordUnknown,
     /// The server has no room left.
     DiskFull,
     /// The shell did not find the tool.
@@ -65,6 +69,15 @@ impl Complaint {
         {
             return Self::LockTimeout;
         }
+        if has("invalid command \\restrict") || has("invalid command \\unrestrict") {
+            return Self::WordUnknown;
+        }
+        if has("invalid snapshot identifier")
+            || has("could not import the requested snapshot")
+            || has("ERROR:  snapshot \"") && has("\" does not exist")
+        {
+            return Self::Snapshot;
+        }
         if has("No space left on device") {
             return Self::DiskFull;
         }
@@ -85,8 +98,10 @@ impl Complaint {
             Self::Unreachable => "could not reach the server",
             Self::WentAway => "lost its connection to the server",
             Self::LockTimeout => "waited too long for the lock of a table and gave up",
+            Self::Snapshot => "found no snapshot of the session that keeps it",
             Self::Permission => "was not permitted to do what it has to",
             Self::RoleMissing(_) => "met a role that the server does not have",
+            Self::WordUnknown => "is too old for the dump, which begins with \\restrict",
             Self::DiskFull => "was stopped because the server's disk is full",
             Self::ToolMissing => "is not installed there",
             Self::Other => "failed",
@@ -149,6 +164,10 @@ mod tests {
             (
                 "pg_dump: error: query failed: ERROR:  permission denied for table secret",
                 Complaint::Permission,
+            ),
+            (
+                "psql:<stdin>:5: error: invalid command \\restrict",
+                Complaint::WordUnknown,
             ),
             (
                 "ERROR:  could not extend file \"base/1/2\": No space left on device",

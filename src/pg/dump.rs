@@ -125,7 +125,16 @@ impl DumpHandle {
     }
 }
 
-/// Starts a dump of the cluster's database. It runs until the feed ends, the feed is dropped or `cancel` fires.
+/// What is dumped, and for whom.
+#[derive(Clone, Debug)]
+pub struct DumpOrder {
+    pub format: DumpFormat,
+    pub execution: ExecutionId,
+    /// The name of a snapshot that another session has exported and holds; else the dump takes its own.
+    pub snapshot: Option<String>,
+}
+
+/// Starts a dump of the cluster's database in a snapshot of its own.
 pub async fn dump(
     route: &Route,
     cluster: &Cluster,
@@ -133,16 +142,31 @@ pub async fn dump(
     execution: ExecutionId,
     cancel: CancellationToken,
 ) -> Result<(Feed, DumpHandle), PgError> {
+    let order = DumpOrder {
+        format,
+        execution,
+        snapshot: None,
+    };
+    dump_as_ordered(route, cluster, &order, cancel).await
+}
+
+/// Starts a dump of the cluster's database. It runs until the feed ends, the feed is dropped or `cancel` fires.
+pub async fn dump_as_ordered(
+    route: &Route,
+    cluster: &Cluster,
+    order: &DumpOrder,
+    cancel: CancellationToken,
+) -> Result<(Feed, DumpHandle), PgError> {
     let (sender, feed) = feed();
-    let outlet = Outlet::new(sender, format, cancel);
+    let outlet = Outlet::new(sender, order.format, cancel);
     let (done, handle) = oneshot::channel();
     match route {
         Route::Direct(tools) => {
-            let child = direct::start(tools, cluster, format, execution)?;
+            let child = direct::start(tools, cluster, order)?;
             tokio::spawn(direct::run(child, outlet, done));
         }
         Route::Docker(container) => {
-            let exec = container::start(container, cluster, format, execution).await?;
+            let exec = container::start(container, cluster, order).await?;
             tokio::spawn(container::run(exec, outlet, done));
         }
     }
@@ -150,14 +174,18 @@ pub async fn dump(
 }
 
 /// The arguments of `pg_dump`: no host, user or password, which go by its environment.
-fn arguments(format: DumpFormat) -> Vec<String> {
-    let mut arguments: Vec<String> = format
+fn arguments(order: &DumpOrder) -> Vec<String> {
+    let mut arguments: Vec<String> = order
+        .format
         .options()
         .iter()
         .map(|&option| option.to_owned())
         .collect();
     arguments.push("--no-password".to_owned());
     arguments.push(format!("--lock-wait-timeout={}", LOCK_WAIT.as_millis()));
+    if let Some(snapshot) = &order.snapshot {
+        arguments.push(format!("--snapshot={snapshot}"));
+    }
     arguments
 }
 

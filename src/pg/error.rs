@@ -37,6 +37,8 @@ pub enum PgError {
         what: &'static str,
         source: sqlx::Error,
     },
+    #[error("the server did not {what}: {reason}")]
+    Refused { what: &'static str, reason: String },
     #[error("the server described itself in an unexpected way")]
     Facts(#[source] serde_json::Error),
     #[error(transparent)]
@@ -63,6 +65,24 @@ pub enum PgError {
     NotOurs { database: String, execution: String },
     #[error("a plain dump names its owners in its text, so it can't be restored without them")]
     PlainOwners,
+    #[error(
+        "database {database:?} is being restored{}",
+        .holder.as_ref().map(|holder| format!(" by execution {holder}")).unwrap_or_default()
+    )]
+    Guarded {
+        database: String,
+        holder: Option<String>,
+    },
+    #[error("the connection that kept others away from database {database:?} was lost")]
+    GuardLost { database: String },
+    #[error("the database postgres is where restores stand, and can't be restored into")]
+    CommonDatabase,
+    #[error("sessions on database {database:?} did not end within {} s: {}", limit.as_secs(), holders.join(", "))]
+    HeldOn {
+        database: String,
+        limit: Duration,
+        holders: Vec<String>,
+    },
     #[error("could not speak to Docker at {}", socket.display())]
     Docker {
         socket: PathBuf,
@@ -157,12 +177,16 @@ impl Classified for PgError {
             Self::Unreachable { .. }
             | Self::ConnectTimeout { .. }
             | Self::Query { .. }
+            | Self::Refused { .. }
             | Self::Incomplete { .. }
             | Self::Docker { .. }
             | Self::ContainerMissing { .. }
             | Self::Exec { .. }
             | Self::CutFrame { .. }
-            | Self::ExecEndless { .. } => Fault::Transient,
+            | Self::ExecEndless { .. }
+            | Self::Guarded { .. }
+            | Self::GuardLost { .. }
+            | Self::HeldOn { .. } => Fault::Transient,
             Self::Url { .. }
             | Self::NoAddress
             | Self::Tls { .. }
@@ -173,6 +197,7 @@ impl Classified for PgError {
             | Self::DatabaseExists { .. }
             | Self::NotOurs { .. }
             | Self::PlainOwners
+            | Self::CommonDatabase
             | Self::ContainerAmbiguous { .. } => Fault::Permanent,
         }
     }
@@ -185,7 +210,7 @@ impl Classified for PgError {
             Self::Tls { .. } => "database.tls",
             Self::Authentication { .. } => "database.authentication",
             Self::DatabaseMissing { .. } => "database.missing",
-            Self::Query { .. } => "database.query",
+            Self::Query { .. } | Self::Refused { .. } => "database.query",
             Self::Facts(_) => "database.facts",
             Self::Tools(error) => error.code(),
             Self::Process(error) => error.code(),
@@ -197,6 +222,10 @@ impl Classified for PgError {
             Self::DatabaseExists { .. } => "database.exists",
             Self::NotOurs { .. } => "database.not_ours",
             Self::PlainOwners => "restore.plain_owners",
+            Self::Guarded { .. } => "restore.already_running",
+            Self::GuardLost { .. } => "restore.guard_lost",
+            Self::CommonDatabase => "usage.database_name",
+            Self::HeldOn { .. } => "restore.sessions_stay",
             Self::Docker { .. } => "docker.unreachable",
             Self::ContainerMissing { .. } => "docker.container_missing",
             Self::ContainerAmbiguous { .. } => "docker.container_ambiguous",
@@ -209,6 +238,16 @@ impl Classified for PgError {
         let text = match self {
             Self::Tools(error) => return error.hint(),
             Self::Process(error) => return error.hint(),
+            Self::Tool {
+                complaint: Complaint::RoleMissing(role),
+                tool: "psql",
+                ..
+            } => {
+                return Some(
+                    format!("create the role {role:?} on the server: a plain dump names its owners in its text")
+                        .into(),
+                );
+            }
             Self::Tool {
                 complaint, work, ..
             } => return complaint_hint(complaint, *work),
@@ -233,6 +272,11 @@ impl Classified for PgError {
             Self::DatabaseExists { .. } => "choose another name, or drop that database first",
             Self::NotOurs { .. } => "nothing was dropped; if it may go, drop it by hand",
             Self::PlainOwners => "create the roles that the dump names, and restore with owners",
+            Self::Guarded { .. } => "wait for that restore; `kanbu-backup job list` shows it",
+            Self::GuardLost { .. } => "nothing that was live was changed after that; restore again",
+            Self::HeldOn { .. } => {
+                "nothing was changed; stop these programs, or let the connecting role be a member of pg_signal_backend"
+            }
             Self::Docker { .. } => "check that the Docker socket is mounted and may be used",
             Self::ContainerMissing { .. } => {
                 "start the container, or set POSTGRES_CONTAINER to its exact name"
@@ -241,6 +285,8 @@ impl Classified for PgError {
                 "set POSTGRES_CONTAINER to the exact name of the one to back up"
             }
             Self::Query { .. }
+            | Self::CommonDatabase
+            | Self::Refused { .. }
             | Self::Facts(_)
             | Self::Incomplete { .. }
             | Self::Exec { .. }
@@ -256,11 +302,13 @@ fn complaint_fault(complaint: &Complaint, work: Work) -> Fault {
         Complaint::Unreachable
         | Complaint::WentAway
         | Complaint::LockTimeout
+        | Complaint::Snapshot
         | Complaint::DiskFull => Fault::Transient,
         Complaint::Authentication
         | Complaint::DatabaseMissing
         | Complaint::Permission
         | Complaint::RoleMissing(_)
+        | Complaint::WordUnknown
         | Complaint::ToolMissing => Fault::Permanent,
         Complaint::Other => match work {
             Work::Dump | Work::Ask => Fault::Transient,
@@ -276,8 +324,10 @@ fn complaint_code(complaint: &Complaint, work: Work) -> &'static str {
         Complaint::Unreachable => "database.unreachable",
         Complaint::WentAway => "database.went_away",
         Complaint::LockTimeout => "database.locked",
+        Complaint::Snapshot => "database.snapshot",
         Complaint::Permission => "database.permission",
         Complaint::RoleMissing(_) => "restore.role_missing",
+        Complaint::WordUnknown => "tools.client_too_old",
         Complaint::DiskFull => "database.full",
         Complaint::ToolMissing => "tools.no_client",
         Complaint::Other => match work {
@@ -298,13 +348,22 @@ fn complaint_hint(complaint: &Complaint, work: Work) -> Option<Cow<'static, str>
         Complaint::LockTimeout => {
             "another session holds a table exclusively (alter table, truncate, vacuum full); run again when it is done"
         }
+        Complaint::Snapshot => {
+            "something between us and the server leads sessions to different servers: connect directly"
+        }
         Complaint::Permission => {
             "the user has to own the objects, or be a member of pg_read_all_data"
         }
         Complaint::RoleMissing(role) => {
             return Some(
-                format!("create the role {role:?} on the server, or restore without owners").into(),
+                format!(
+                    "create the role {role:?} on the server, or restore without owners (--no-owner)"
+                )
+                .into(),
             );
+        }
+        Complaint::WordUnknown => {
+            "update the PostgreSQL client tools: psql knows the word since the minor releases of August 2025"
         }
         Complaint::DiskFull => "make room on the server's disk",
         Complaint::ToolMissing => {

@@ -9,7 +9,7 @@ mod selection;
 mod spool;
 mod toc;
 
-use sqlx::{AssertSqlSafe, PgConnection, error::DatabaseError};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, error::DatabaseError};
 
 pub use self::{
     load::{LoadOptions, LoadReport, load, load_parallel},
@@ -21,6 +21,7 @@ pub use self::{
 pub use super::tables::{TableChecksum, TableCount, table_checksums, table_counts};
 use super::{
     cluster::{Cluster, close},
+    dump::application,
     error::PgError,
     facts::{LocaleProvider, Shape},
     quote::{identifier, literal, literals},
@@ -37,6 +38,9 @@ const DUPLICATE_DATABASE: &str = "42P04";
 pub type Differences = Vec<String>;
 
 /// Creates an empty database like `shape`, marked as made by `execution`. An existing one is refused.
+///
+/// Creating is no transaction, so the database is made under a name that is a mark by itself, and gets the comment and its
+/// own name in one: at no moment is there one that nobody can be told to have made.
 pub async fn create_database(
     cluster: &Cluster,
     name: &str,
@@ -44,16 +48,49 @@ pub async fn create_database(
     execution: ExecutionId,
 ) -> Result<Differences, PgError> {
     let mut connection = cluster.connect(Some(maintenance(cluster, name))).await?;
-    let mut differences = Vec::new();
-    create(&mut connection, name, shape, &mut differences).await?;
-    let comment = format!(
-        "comment on database {} is {}",
-        identifier(name),
-        literal(&mark(execution))
+    // Whoever comes after this execution ends the session, and with it a creation that takes its time.
+    let session = format!(
+        "set application_name = {}",
+        literal(&application(execution))
     );
-    run(&mut connection, comment, "mark the new database").await?;
+    run(&mut connection, session, "name the session").await?;
+    let mut differences = Vec::new();
+    let unnamed = unnamed(execution);
+    create(&mut connection, &unnamed, shape, &mut differences).await?;
+    let named = give_name(&mut connection, name, execution).await;
+    if named.is_err() {
+        let drop = format!("drop database {}", identifier(&unnamed));
+        run(&mut connection, drop, "drop the new database").await?;
+    }
     close(connection).await;
-    Ok(differences)
+    named.map(|()| differences)
+}
+
+async fn give_name(
+    connection: &mut PgConnection,
+    name: &str,
+    execution: ExecutionId,
+) -> Result<(), PgError> {
+    let failed = |error: sqlx::Error| match state_of(&error).as_deref() {
+        Some(DUPLICATE_DATABASE) => PgError::DatabaseExists {
+            database: name.to_owned(),
+        },
+        _ => PgError::query("mark the new database")(error),
+    };
+    let unnamed = identifier(&unnamed(execution));
+    let mark = literal(&mark(execution));
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    for statement in [
+        format!("comment on database {unnamed} is {mark}"),
+        format!("alter database {unnamed} rename to {}", identifier(name)),
+    ] {
+        execute(&mut transaction, statement).await.map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)
+}
+
+fn state_of(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    error.as_database_error().and_then(DatabaseError::code)
 }
 
 /// Refuses a name that is taken, before anything is begun. Only [`create_database`] decides.
@@ -104,7 +141,7 @@ pub async fn drop_database(
     .map_err(PgError::query("whose database it is"))?;
     match found {
         None => {}
-        Some(comment) if comment.as_deref() == Some(&mark(execution)) => {
+        Some(comment) if made_by(name, comment.as_deref()) == Some(execution) => {
             let drop = format!("drop database if exists {} with (force)", identifier(name));
             run(&mut connection, drop, "drop the half-made database").await?;
         }
@@ -120,10 +157,45 @@ pub async fn drop_database(
     Ok(())
 }
 
+/// Takes the mark off a database that `execution` created and that nobody is to drop any more.
+pub async fn keep_database(
+    cluster: &Cluster,
+    name: &str,
+    execution: ExecutionId,
+) -> Result<(), PgError> {
+    let mut connection = cluster.connect(Some(maintenance(cluster, name))).await?;
+    let remark = format!("kanbu_backup: kept by restore {execution}");
+    let comment = format!(
+        "comment on database {} is {}",
+        identifier(name),
+        literal(&remark)
+    );
+    run(&mut connection, comment, "keep the database").await?;
+    close(connection).await;
+    Ok(())
+}
+
 /// The comment on a database that an execution made: a successor sees whose it is.
 pub fn mark(execution: ExecutionId) -> String {
-    format!("kanbu_backup execution {execution}")
+    format!("{MARK}{execution}")
 }
+
+/// Which execution made the database that has this name and bears this comment.
+pub(super) fn made_by(name: &str, comment: Option<&str>) -> Option<ExecutionId> {
+    let by_name = name.strip_prefix(UNNAMED).and_then(|id| id.parse().ok());
+    let by_comment = || comment?.strip_prefix(MARK)?.parse().ok();
+    by_name.or_else(by_comment)
+}
+
+/// What a database is called while it has no comment yet.
+fn unnamed(execution: ExecutionId) -> String {
+    format!("{UNNAMED}{execution}")
+}
+
+const UNNAMED: &str = "kanbu_backup_making_";
+
+/// What begins the comment on a database that may be dropped once its execution is over.
+const MARK: &str = "kanbu_backup execution ";
 
 /// A database to be connected to while `name` is made or dropped.
 fn maintenance<'a>(cluster: &'a Cluster, name: &str) -> &'a str {
@@ -143,11 +215,7 @@ async fn create(
         return Ok(());
     };
     let failed = PgError::query("create the database");
-    let state = refusal.as_database_error().and_then(DatabaseError::code);
-    match state.as_deref() {
-        Some(DUPLICATE_DATABASE) => Err(PgError::DatabaseExists {
-            database: name.to_owned(),
-        }),
+    match state_of(&refusal).as_deref() {
         Some(state) if UNKNOWN_LOCALE.contains(&state) => {
             let reason = refusal
                 .as_database_error()
@@ -213,22 +281,11 @@ async fn give_settings(
     shape: &Shape,
     differences: &mut Differences,
 ) -> Result<(), PgError> {
-    for setting in &shape.settings {
-        let Some((variable, value)) = setting.split_once('=') else {
+    for text in &shape.settings {
+        let Some((variable, value)) = setting(text) else {
             continue;
         };
-        let value = match variable {
-            "search_path"
-            | "temp_tablespaces"
-            | "session_preload_libraries"
-            | "local_preload_libraries" => literals(value),
-            _ => literal(value),
-        };
-        let statement = format!(
-            "alter database {} set {} = {value}",
-            identifier(name),
-            identifier(variable)
-        );
+        let statement = format!("alter database {} set {value}", identifier(name));
         note_refusal(connection, statement, differences, || {
             format!("the database lacks its setting {variable:?}")
         })
@@ -237,8 +294,21 @@ async fn give_settings(
     Ok(())
 }
 
+/// A stored `name=value` as its name and the words behind `set`.
+pub(super) fn setting(stored: &str) -> Option<(&str, String)> {
+    let (variable, value) = stored.split_once('=')?;
+    let value = match variable {
+        "search_path"
+        | "temp_tablespaces"
+        | "session_preload_libraries"
+        | "local_preload_libraries" => literals(value),
+        _ => literal(value),
+    };
+    Some((variable, format!("{} = {value}", identifier(variable))))
+}
+
 /// Runs a statement whose refusal makes a difference and not a failure.
-async fn note_refusal(
+pub(super) async fn note_refusal(
     connection: &mut PgConnection,
     statement: String,
     differences: &mut Differences,

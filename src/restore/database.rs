@@ -1,49 +1,65 @@
-//! A database that doesn't exist yet: created, filled and counted, or dropped again.
+//! A database that doesn't exist yet: created, filled and compared with what was backed up, or dropped again.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
-use super::{DatabaseTarget, Origin};
+use super::{DatabaseTarget, Origin, RestoreError, plan, right::Right};
 use crate::{
     bytes::ByteSize,
     crypto::Keyring,
-    execution::{Effects, Lease, Phase, Warning},
+    execution::{Effects, Phase, Warning},
     fault::Failure,
     pg::{
         cluster::Cluster,
         dump::DumpFormat,
         facts::Shape,
-        restore::{self as pg, Differences, LoadOptions, TableCount},
+        inventory::{self, Difference, Inventory, Weight},
+        restore::{self as pg, Differences, LoadOptions},
+        swap,
         tools::{Toolset, choose_client},
     },
     pipeline,
 };
+
+/// After so long the rows of the remaining tables are estimated.
+const COUNT_WITHIN: Duration = Duration::from_hours(1);
 
 /// All that is decided about a database before anything is read or created.
 #[derive(Debug)]
 pub(super) struct NewDatabase<'a> {
     cluster: &'a Cluster,
     tools: &'a Toolset,
-    name: &'a str,
+    name: String,
     format: DumpFormat,
-    no_owner: bool,
+    terms: Terms,
+}
+
+/// How it is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub no_owner: bool,
+    /// One that differs from what was backed up stays, to be looked at.
+    pub keep: bool,
+    /// It gets its properties from the live one whose place it takes.
+    pub replaces: bool,
 }
 
 /// What lies in it at the end.
-struct Filled {
+pub(super) struct Made {
+    pub name: String,
     bytes: u64,
-    counts: Vec<TableCount>,
-    differences: Differences,
+    found: Inventory,
+    pub warnings: Vec<Warning>,
 }
 
 impl<'a> NewDatabase<'a> {
     /// The name must be free. The tools must be as new as the server that is filled, as the one that was dumped, and as
     /// the `pg_dump` that dumped it.
     pub(super) async fn plan(
-        name: &'a str,
+        name: String,
         format: DumpFormat,
-        no_owner: bool,
+        terms: Terms,
         origin: &Origin,
         target: &'a DatabaseTarget,
     ) -> Result<Self, Failure> {
@@ -51,13 +67,13 @@ impl<'a> NewDatabase<'a> {
         let server = cluster.facts().await?.major();
         let newest = origin.newest_major().map_or(server, |m| m.max(server));
         let tools = choose_client(toolsets, newest)?;
-        pg::require_absent(cluster, name).await?;
+        plan::require_absent(target, &name).await?;
         Ok(Self {
             cluster,
             tools,
             name,
             format,
-            no_owner,
+            terms,
         })
     }
 
@@ -67,18 +83,31 @@ impl<'a> NewDatabase<'a> {
         self,
         origin: Origin,
         keyring: &Keyring,
-        lease: &Arc<Lease>,
-    ) -> Result<Effects, Failure> {
+        right: &Right,
+    ) -> Result<Made, Failure> {
         let shape = origin.shape();
-        let execution = lease.execution();
-        let differences = pg::create_database(self.cluster, self.name, &shape, execution).await?;
-        lease.log(format!("created database {}", self.name));
-        match self.fill(origin, &shape, keyring, lease).await {
-            Ok(mut filled) => {
-                filled.differences.splice(0..0, differences);
-                Ok(self.effects(filled, lease))
+        let execution = right.lease.execution();
+        let differences = pg::create_database(self.cluster, &self.name, &shape, execution).await?;
+        right.lease.log(format!("created database {}", self.name));
+        match self.fill(origin, &shape, keyring, right).await {
+            Ok(mut made) => {
+                made.warnings.splice(0..0, differing(differences));
+                Ok(made)
             }
-            Err(failure) => Err(self.dropped(failure, lease).await),
+            Err(failure) if self.terms.keep && failure.code == "restore.differs" => {
+                right
+                    .lease
+                    .log(format!("{} stays to be looked at", self.name));
+                pg::keep_database(self.cluster, &self.name, execution).await?;
+                Err(failure)
+            }
+            Err(failure) => Err(dropped(
+                self.cluster,
+                &self.name,
+                right.explain(failure).await,
+                right,
+            )
+            .await),
         }
     }
 
@@ -87,96 +116,169 @@ impl<'a> NewDatabase<'a> {
         origin: Origin,
         shape: &Shape,
         keyring: &Keyring,
-        lease: &Arc<Lease>,
-    ) -> Result<Filled, Failure> {
-        let bytes = self.load(origin, keyring, lease).await?;
-        let differences = if self.no_owner {
+        right: &Right,
+    ) -> Result<Made, Failure> {
+        let expectations = origin.expectations.clone();
+        let bytes = self.load(origin, keyring, right).await?;
+        let differences = if self.terms.no_owner || self.terms.replaces {
             Differences::new()
         } else {
-            pg::give_properties(self.cluster, self.name, shape).await?
+            pg::give_properties(self.cluster, &self.name, shape).await?
         };
-        lease.stopped()?;
-        lease.begin(Phase::Compare, None);
-        let counting = pg::table_counts(self.cluster, self.name);
-        let counts = tokio::select! {
+        right.stopped()?;
+        right.lease.begin(Phase::Compare, None);
+        let (cancel, _ends) = right.cancelled();
+        let found = tokio::select! {
             biased;
-            () = lease.cancelled().cancelled() => return lease.stopped().and(Err(Failure::cancelled())),
-            counts = counting => counts?,
+            () = cancel.cancelled() => return right.stopped().and(Err(Failure::cancelled())),
+            found = inventory::take(self.cluster, &self.name, COUNT_WITHIN) => found?,
         };
-        Ok(Filled {
+        let mut warnings: Vec<_> = differing(differences).collect();
+        self.compare(expectations.as_ref(), &found, &mut warnings)?;
+        Ok(Made {
+            name: self.name.clone(),
             bytes,
-            counts,
-            differences,
+            found,
+            warnings,
         })
+    }
+
+    /// What was backed up is what has to be there.
+    fn compare(
+        &self,
+        expected: Option<&Inventory>,
+        found: &Inventory,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(), RestoreError> {
+        if found.tables.is_empty() {
+            if self.terms.replaces {
+                return Err(RestoreError::NothingToReplaceWith);
+            }
+            let text = format!(
+                "no table is in {}: was the right database backed up?",
+                self.name
+            );
+            warnings.push(said("restore.no_tables", text));
+        }
+        let Some(expected) = expected else {
+            let text = "the backup does not tell what it must hold, so nothing could be compared";
+            warnings.push(said("restore.not_compared", text.to_owned()));
+            return Ok(());
+        };
+        let differences = if self.terms.no_owner {
+            expected.differences_without_owners(found)
+        } else {
+            expected.differences(found)
+        };
+        let is_real = |difference: &Difference| match difference.weight {
+            Weight::Real => true,
+            Weight::Tolerable => false,
+        };
+        let (real, tolerable): (Vec<_>, Vec<_>) = differences.into_iter().partition(is_real);
+        if !real.is_empty() {
+            return Err(RestoreError::Differs {
+                name: self.name.clone(),
+                differences: real.into_iter().map(|difference| difference.text).collect(),
+            });
+        }
+        let tolerated = tolerable
+            .into_iter()
+            .map(|difference| said("restore.difference", difference.text));
+        warnings.extend(tolerated);
+        Ok(())
     }
 
     /// The second reading. It is held to the same expectations as the first: an object that was changed in between
     /// ends in a failure instead of `End`.
-    async fn load(
-        &self,
-        origin: Origin,
-        keyring: &Keyring,
-        lease: &Arc<Lease>,
-    ) -> Result<u64, Failure> {
+    async fn load(&self, origin: Origin, keyring: &Keyring, right: &Right) -> Result<u64, Failure> {
+        let lease = &right.lease;
         let watch = lease.watch(Phase::Load, origin.total());
         let feed = pipeline::open(origin.input, origin.expected, keyring.clone(), watch).await?;
         let options = LoadOptions {
             format: self.format,
-            no_owner: self.no_owner,
+            no_owner: self.terms.no_owner,
             execution: lease.execution(),
             list: None,
         };
-        let cancel = lease.cancelled().clone();
-        let report = pg::load(self.tools, self.cluster, self.name, options, feed, cancel).await?;
+        let (cancel, _ends) = right.cancelled();
+        let report = pg::load(self.tools, self.cluster, &self.name, options, feed, cancel).await?;
         lease.log(format!("loaded {}", ByteSize(report.bytes)));
         Ok(report.bytes)
     }
 
-    fn effects(&self, filled: Filled, lease: &Lease) -> Effects {
-        let Filled {
-            bytes,
-            counts,
-            differences,
-        } = filled;
-        let (name, tables) = (self.name, counts.len());
-        let rows: u64 = counts.iter().map(|count| count.rows).sum();
-        lease.log(format!("{tables} tables, {rows} rows in {name}"));
-        let mut warnings: Vec<_> = differences
-            .into_iter()
-            .map(|text| said("restore.difference", text))
-            .collect();
-        if tables == 0 {
-            let text = format!("no table is in {name}: was the right database backed up?");
-            warnings.push(said("restore.no_tables", text));
+    /// Sets right what a copy of a running Kanbu says, and gives the database what belongs to the live one.
+    pub(super) async fn prepare(
+        made: &mut Made,
+        cluster: &Cluster,
+        live: &str,
+        right: &Right,
+    ) -> Result<(), Failure> {
+        let phantoms = swap::end_phantoms(cluster, &made.name).await?;
+        if phantoms > 0 {
+            let text = format!(
+                "{phantoms} backups that Kanbu had noted as running are noted as interrupted"
+            );
+            made.warnings.push(said("restore.phantoms", text));
         }
+        let differences = swap::dress(&right.guard, live, &made.name).await?;
+        made.warnings.extend(differing(differences));
+        Ok(())
+    }
+}
+
+impl Made {
+    pub(super) fn effects(self, right: &Right) -> Effects {
+        let Self {
+            name,
+            bytes,
+            found,
+            warnings,
+        } = self;
+        let tables = found.tables.len();
+        let rows: u64 = found.tables.iter().map(|table| table.rows).sum();
+        right
+            .lease
+            .log(format!("{tables} tables, {rows} rows in {name}"));
         Effects {
             warnings,
-            result: json!({ "database": name, "tables": tables, "rows": rows, "counts": counts }),
+            result: json!({ "database": name, "tables": tables, "rows": rows, "counts": found.tables }),
             bytes_out: bytes,
             ..Effects::default()
         }
     }
+}
 
-    /// If even dropping fails, both reasons are told.
-    async fn dropped(&self, failure: Failure, lease: &Lease) -> Failure {
-        let name = self.name;
-        match pg::drop_database(self.cluster, name, lease.execution()).await {
-            Ok(()) => {
-                lease.log(format!("dropped the half-made database {name}"));
-                failure
-            }
-            Err(error) => {
-                let still_there = format!("the half-made database {name} is still there: {error}");
-                Failure {
-                    message: format!("{}; {still_there}", failure.message),
-                    ..failure
-                }
+/// If even dropping fails, both reasons are told.
+pub(super) async fn dropped(
+    cluster: &Cluster,
+    name: &str,
+    failure: Failure,
+    right: &Right,
+) -> Failure {
+    match pg::drop_database(cluster, name, right.lease.execution()).await {
+        Ok(()) => {
+            right
+                .lease
+                .log(format!("dropped the half-made database {name}"));
+            failure
+        }
+        Err(error) => {
+            let still_there = format!("the half-made database {name} is still there: {error}");
+            Failure {
+                message: format!("{}; {still_there}", failure.message),
+                ..failure
             }
         }
     }
 }
 
-fn said(code: &str, text: String) -> Warning {
+fn differing(differences: Differences) -> impl Iterator<Item = Warning> {
+    differences
+        .into_iter()
+        .map(|text| said("restore.difference", text))
+}
+
+pub(super) fn said(code: &str, text: String) -> Warning {
     Warning {
         code: code.to_owned(),
         text,

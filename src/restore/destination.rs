@@ -22,35 +22,58 @@ pub struct DatabaseTarget {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Destination {
-    Database { name: String, no_owner: bool },
-    Directory { path: PathBuf },
+    Database {
+        name: String,
+        no_owner: bool,
+    },
+    Directory {
+        path: PathBuf,
+    },
+    /// A new database as well, which takes the name of this one in the end.
+    Live {
+        name: String,
+        no_owner: bool,
+    },
 }
 
 /// PostgreSQL cuts longer names silently; two restores could then meet in one database.
 const MAX_DATABASE_NAME_BYTES: usize = 63;
 
 impl Destination {
-    /// The destination a job asks for.
-    pub fn of(into: &RestoreInto, no_owner: bool) -> Self {
+    /// The destination a job asks for; a rollback has none.
+    pub fn of(into: &RestoreInto, no_owner: bool) -> Result<Self, RestoreError> {
         match into {
-            RestoreInto::Database { name } => Self::Database {
+            RestoreInto::Database { name } => Ok(Self::Database {
                 name: name.clone(),
                 no_owner,
-            },
-            RestoreInto::Directory { path } => Self::Directory { path: path.clone() },
+            }),
+            RestoreInto::Directory { path } => Ok(Self::Directory { path: path.clone() }),
+            RestoreInto::Live { name } => Ok(Self::Live {
+                name: name.clone(),
+                no_owner,
+            }),
+            RestoreInto::Rollback { .. } => Err(RestoreError::NothingRestored),
         }
     }
 
     /// Whether this can take `content`, before anything is read.
     pub(super) fn require_fit(&self, content: Content) -> Result<(), RestoreError> {
         match (self, content) {
-            (Self::Database { no_owner: true, .. }, Content::Sql) => Err(RestoreError::PlainOwners),
-            (Self::Database { name, .. }, Content::PgDumpCustom | Content::Sql) => usable(name),
+            (
+                Self::Database { no_owner: true, .. } | Self::Live { no_owner: true, .. },
+                Content::Sql,
+            ) => Err(RestoreError::PlainOwners),
+            (
+                Self::Database { name, .. } | Self::Live { name, .. },
+                Content::PgDumpCustom | Content::Sql,
+            ) => usable(name),
             (Self::Directory { path }, Content::Tar) if path.is_absolute() => Ok(()),
             (Self::Directory { path }, Content::Tar) => {
                 Err(RestoreError::RelativePath(path.clone()))
             }
-            (Self::Database { .. }, Content::Tar) => Err(RestoreError::ArchiveIntoDatabase),
+            (Self::Database { .. } | Self::Live { .. }, Content::Tar) => {
+                Err(RestoreError::ArchiveIntoDatabase)
+            }
             (Self::Directory { .. }, _) => Err(RestoreError::DumpIntoDirectory),
         }
     }
@@ -60,6 +83,7 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Database { name, .. } => write!(f, "database {name}"),
+            Self::Live { name, .. } => write!(f, "the live database {name}"),
             Self::Directory { path } => write!(f, "directory {}", path.display()),
         }
     }

@@ -4,7 +4,12 @@ use std::{path::Path, sync::Arc};
 
 use serde_json::json;
 
-use super::{DatabaseTarget, Destination, Origin, Parts, RestoreError, database::NewDatabase};
+use super::{
+    Destination, Origin, Parts, Plan, RestoreError,
+    database::{NewDatabase, Terms},
+    plan::plan,
+    right::Right,
+};
 use crate::{
     archive,
     catalog::{self, Content, CopyCheck},
@@ -12,7 +17,8 @@ use crate::{
     crypto::Keyring,
     execution::{Effects, Lease, Phase, Warning},
     fault::{Failure, Fault},
-    job::{Job, Verify, VerifyLevel},
+    id::ArtifactId,
+    job::{Job, Subject, Verify, VerifyLevel},
     pg::dump::DumpFormat,
     pipeline,
 };
@@ -21,27 +27,103 @@ use crate::{
 pub async fn preflight(
     origin: &Origin,
     destination: &Destination,
-    target: Option<&DatabaseTarget>,
-) -> Result<(), Failure> {
-    plan(origin, destination, target).await.map(drop)
+    parts: Parts<'_>,
+) -> Result<Plan, Failure> {
+    let plan = plan(origin, destination, parts).await;
+    plan.require()?;
+    Ok(plan)
 }
 
-/// Restores `origin` into `destination`. What was half made when it fails is removed.
+/// Restores `origin` into `destination`, which is new. What was half made when it fails is removed.
 pub async fn perform(
     origin: Origin,
     destination: &Destination,
     parts: Parts<'_>,
     lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
-    let keyring = parts.keyring;
-    let way = plan(&origin, destination, parts.target).await?;
+    fill(origin, destination, false, parts, lease).await
+}
+
+/// The same, but a database that differs from what was backed up stays, to be looked at.
+pub async fn perform_and_keep(
+    origin: Origin,
+    destination: &Destination,
+    parts: Parts<'_>,
+    lease: &Arc<Lease>,
+) -> Result<Effects, Failure> {
+    fill(origin, destination, true, parts, lease).await
+}
+
+async fn fill(
+    origin: Origin,
+    destination: &Destination,
+    keep: bool,
+    parts: Parts<'_>,
+    lease: &Arc<Lease>,
+) -> Result<Effects, Failure> {
+    match destination {
+        Destination::Database { name, no_owner } => {
+            let terms = Terms {
+                no_owner: *no_owner,
+                keep,
+                replaces: false,
+            };
+            into_database(origin, name, terms, parts, lease).await
+        }
+        Destination::Directory { path } => {
+            preflight(&origin, destination, parts).await?;
+            let backup = origin.backup.clone();
+            let (origin, set_aside) = good_copy(origin, parts, lease).await?;
+            lease.check().await?;
+            let mut effects = into_directory(origin, path, parts.keyring, lease).await?;
+            followed_up(&mut effects, backup, set_aside);
+            Ok(effects)
+        }
+        Destination::Live { name, .. } => Err(RestoreError::NotConfirmed(name.clone()).into()),
+    }
+}
+
+async fn into_database(
+    origin: Origin,
+    name: &str,
+    terms: Terms,
+    parts: Parts<'_>,
+    lease: &Arc<Lease>,
+) -> Result<Effects, Failure> {
+    let destination = Destination::Database {
+        name: name.to_owned(),
+        no_owner: terms.no_owner,
+    };
+    destination.require_fit(origin.content)?;
+    let target = parts.target.ok_or(RestoreError::NoTarget)?;
+    let right = Right::take(&target.cluster, name, parts.catalog, lease).await?;
+    let plan = preflight(&origin, &destination, parts).await?;
+    let format = format_of(origin.content);
+    let database = NewDatabase::plan(name.to_owned(), format, terms, &origin, target).await?;
     let backup = origin.backup.clone();
     let (origin, set_aside) = good_copy(origin, parts, lease).await?;
-    lease.check().await?;
-    let mut effects = match way {
-        Way::Database(database) => database.make(origin, keyring, lease).await,
-        Way::Directory(path) => into_directory(origin, path, keyring, lease).await,
-    }?;
+    right.check().await?;
+    let made = database.make(origin, parts.keyring, &right).await?;
+    let mut effects = made.effects(&right);
+    followed_up(&mut effects, backup, set_aside);
+    effects.warnings.extend(plan.warnings());
+    right.guard.release().await;
+    Ok(effects)
+}
+
+pub(super) fn format_of(content: Content) -> DumpFormat {
+    match content {
+        Content::PgDumpCustom => DumpFormat::Custom,
+        Content::Sql | Content::Tar => DumpFormat::Plain,
+    }
+}
+
+/// Copies that could not be used are mended by a job of their own.
+pub(super) fn followed_up(
+    effects: &mut Effects,
+    backup: Option<(ArtifactId, Subject)>,
+    set_aside: Vec<Warning>,
+) {
     if let (Some((artifact, subject)), false) = (backup, set_aside.is_empty()) {
         effects.follow_ups.push(Job::Verify(Verify {
             artifact: Some(artifact),
@@ -51,11 +133,10 @@ pub async fn perform(
         }));
     }
     effects.warnings.extend(set_aside);
-    Ok(effects)
 }
 
 /// The first copy of which every byte is right, and what is to be said of those that were tried before it.
-async fn good_copy(
+pub(super) async fn good_copy(
     mut origin: Origin,
     parts: Parts<'_>,
     lease: &Arc<Lease>,
@@ -99,35 +180,6 @@ async fn note(found_bad: Option<CopyCheck>, catalog: Option<&ControlDb>) {
     );
     if let Err(error) = catalog::note_checks(db, vec![check]).await {
         tracing::warn!(artifact.id = %artifact, %error, "the copy's row could not be marked");
-    }
-}
-
-/// Where it goes, and with what.
-enum Way<'a> {
-    Database(NewDatabase<'a>),
-    Directory(&'a Path),
-}
-
-async fn plan<'a>(
-    origin: &Origin,
-    destination: &'a Destination,
-    target: Option<&'a DatabaseTarget>,
-) -> Result<Way<'a>, Failure> {
-    destination.require_fit(origin.content)?;
-    match destination {
-        Destination::Database { name, no_owner } => {
-            let format = match origin.content {
-                Content::PgDumpCustom => DumpFormat::Custom,
-                Content::Sql | Content::Tar => DumpFormat::Plain,
-            };
-            let target = target.ok_or(RestoreError::NoTarget)?;
-            let database = NewDatabase::plan(name, format, *no_owner, origin, target).await?;
-            Ok(Way::Database(database))
-        }
-        Destination::Directory { path } => {
-            archive::require_vacant(path)?;
-            Ok(Way::Directory(path))
-        }
     }
 }
 

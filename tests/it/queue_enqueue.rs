@@ -408,13 +408,13 @@ async fn every_language_means_the_same_by_the_same_request() {
         ..Verify::of(subject)
     };
     let restore = |name: &str| {
+        let into = RestoreInto::Database {
+            name: name.to_owned(),
+        };
         Job::Restore(Restore {
-            artifact,
-            into: RestoreInto::Database {
-                name: name.to_owned(),
-            },
             storage: Some("local".to_owned()),
             no_owner: true,
+            ..Restore::of(artifact, into)
         })
     };
     let pairs = [
@@ -516,6 +516,56 @@ async fn a_restore_says_which_backup_from_where_and_into_what() {
             "{restore:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_live_database_is_replaced_only_by_who_types_its_name() {
+    let world = World::new().await;
+    let database = world.possesses("database:kanbu", "near").await;
+    for (options, about) in [
+        (r#""into": "x""#, "there is no into"),
+        (r#""storage": "near""#, "nobody confirmed"),
+        (r#""confirm": "kanbu""#, "nobody confirmed"),
+        (r#""confirm": "/kanbu""#, "nobody confirmed"),
+        (r#""confirm": "prod/other""#, "nobody confirmed"),
+        (r#""confirm": "prod/kanbu/kanbu""#, "nobody confirmed"),
+        (
+            r#""confirm": "prod/kanbu", "keep_old_days": 0"#,
+            "keep_old_days is not",
+        ),
+    ] {
+        let call = format!(
+            r#"select kanbu_backup.enqueue_restore('database:kanbu', '{{"backup": "{database}", "replace": true, {options}}}')"#
+        );
+        let (code, message, hint) = world.refuses(&call).await;
+        assert_eq!(code, "22023", "{options}: {message}");
+        assert!(
+            message.contains(about) && !hint.is_empty(),
+            "{options}: {message} ({hint})"
+        );
+    }
+    let job = world
+        .asked(
+            r#"select kanbu_backup.enqueue_restore('database:kanbu', '{"backup": "latest", "replace": true,
+               "confirm": "prod/kanbu", "no_safety_backup": "made by hand", "keep_old_days": 30}')"#,
+        )
+        .await;
+    let live = RestoreInto::Live {
+        name: "kanbu".to_owned(),
+    };
+    let replacing = Restore {
+        confirm: Some("prod/kanbu".to_owned()),
+        no_safety_backup: Some("made by hand".to_owned()),
+        keep_old_days: Some(30.try_into().unwrap()),
+        ..Restore::of(database, live)
+    };
+    let new = NewJob::new(Job::Restore(replacing), Origin::Operator).unless_open();
+    assert_eq!(
+        queue::submit(&world.db, &new).await.unwrap(),
+        Enqueued::AlreadyOpen(job)
+    );
+    let claimed = world.claim_many(Kind::Restore, MINUTE, 1).await.pop();
+    assert_eq!(claimed.unwrap().subject, "database:kanbu");
 }
 
 #[tokio::test]

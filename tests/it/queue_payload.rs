@@ -2,7 +2,9 @@
 
 use kanbu_backup::{
     id::ArtifactId,
-    job::{Notify, Percent, Prune, Restore, RestoreInto, Scope, Subject, Verify, VerifyLevel},
+    job::{
+        Days, Notify, Percent, Prune, Restore, RestoreInto, Scope, Subject, Verify, VerifyLevel,
+    },
 };
 use proptest::{
     prelude::*,
@@ -65,19 +67,30 @@ fn job() -> impl Strategy<Value = Job> {
     let into = prop_oneof![
         "[^\0]{0,12}|kanbu_new".prop_map(|name| RestoreInto::Database { name }),
         "/[^\0]{0,12}|relative".prop_map(|path| RestoreInto::Directory { path: path.into() }),
+        "[^\0]{0,12}|kanbu".prop_map(|name| RestoreInto::Live { name }),
+        "[^\0]{0,12}|kanbu".prop_map(|name| RestoreInto::Rollback {
+            name,
+            restore: ExecutionId::new()
+        }),
     ];
+    let days = prop::option::of((1..=365_u16).prop_map(|days| Days::try_from(days).unwrap()));
+    let replacing = (any::<bool>(), note(), note(), days);
     prop_oneof![
         (subject(), note(), any::<bool>()).prop_map(|(subject, label, pin)| Job::Backup(Backup {
             subject,
             label,
             pin
         })),
-        (into, note(), any::<bool>()).prop_map(|(into, storage, no_owner)| {
+        (into, note(), any::<bool>(), replacing).prop_map(|(into, storage, no_owner, more)| {
+            let (keep, confirm, no_safety_backup, keep_old_days) = more;
             Job::Restore(Restore {
-                artifact: ArtifactId::new(),
-                into,
                 storage,
                 no_owner,
+                keep,
+                confirm,
+                no_safety_backup,
+                keep_old_days,
+                ..Restore::of(ArtifactId::new(), into)
             })
         }),
         subject().prop_map(|subject| Job::Prune(Prune { subject })),
@@ -96,6 +109,8 @@ fn numbers() -> impl Iterator<Item = Value> {
         json!(1),
         json!(100),
         json!(101),
+        json!(365),
+        json!(366),
         json!(-1),
         json!(7.0),
         json!(7.5),
@@ -159,6 +174,14 @@ fn values() -> Vec<Value> {
         json!({"database": "x"}),
         json!({"database": {"name": "x", "path": "/x"}}),
         json!({"directory": {"path": "/x"}}),
+        json!({"live": {"name": "x"}}),
+        json!({"live": {"name": null}}),
+        json!({"live": {"name": "x", "path": "/x"}}),
+        json!({"rollback": {"name": "x", "restore": id}}),
+        json!({"rollback": {"name": "x", "restore": "x"}}),
+        json!({"rollback": {"name": "x"}}),
+        json!({"rollback": {"restore": id}}),
+        json!({"rollback": {"name": "x", "restore": id, "more": 1}}),
         json!({"directory": {"path": ["/x"]}}),
         json!({"directory": {"name": "/x"}}),
         json!({"database": {"name": "x"}, "directory": {"path": "/x"}}),
@@ -352,12 +375,7 @@ async fn every_value_of_every_member_is_taken_by_both_sides_or_by_none() {
             label: None,
             pin: false,
         }),
-        Job::Restore(Restore {
-            artifact: ArtifactId::new(),
-            into,
-            storage: None,
-            no_owner: false,
-        }),
+        Job::Restore(Restore::of(ArtifactId::new(), into)),
         Job::Prune(Prune {
             subject: subject.clone(),
         }),

@@ -245,7 +245,11 @@ async fn a_restore_takes_another_copy_when_a_storage_is_away_and_holds_nothing_a
     let origin = Origin::of_artifact(artifact.id, None, &deps.storages, &world.db).await;
     let (lease, destination) = (Arc::new(Lease::unattended()), into(&name));
     let effects = restore::perform(origin.unwrap(), &destination, deps.parts(), &lease).await;
-    assert_eq!(effects.unwrap().warnings[0].code, "restore.other_copy");
+    let warnings = effects.unwrap().warnings;
+    assert!(
+        warnings.iter().any(|w| w.code == "restore.other_copy"),
+        "{warnings:?}"
+    );
     let view = world.view(artifact.id).await;
     assert_eq!(view.copies[0].state, CopyState::Stored);
     world.drop_database(&name).await;
@@ -414,7 +418,7 @@ async fn a_dump_of_a_newer_server_asks_for_newer_tools_before_anything_is_made()
     assert!(origin.server.is_some() && origin.client_major.is_some());
     origin.client_major = Some(99);
     let name = unused();
-    let refused = restore::preflight(&origin, &into(&name), deps.target.as_ref()).await;
+    let refused = restore::preflight(&origin, &into(&name), deps.parts()).await;
     let failure = refused.unwrap_err();
     assert!(failure.message.contains("99"), "{failure}");
 }

@@ -10,7 +10,7 @@ use std::{
 
 use kanbu_backup::{
     archive::Excludes,
-    backup::{self, DatabaseSource, Deps, Format, Sources, TreeSource},
+    backup::{self, ContentTerms, DatabaseSource, Deps, Format, Sources, TreeSource},
     catalog::{self, ArtifactView, NewArtifact, NewCopy},
     clock::SystemClock,
     control::ControlDb,
@@ -42,7 +42,7 @@ pub(crate) struct World {
     pub(crate) db: ControlDb,
     /// Two storages, `one` and `two`, and a key.
     pub(crate) deps: Deps,
-    _databases: [TestDatabase; 2],
+    databases: [TestDatabase; 2],
 }
 
 impl World {
@@ -68,6 +68,7 @@ impl World {
             stall_timeout: PATIENT,
             slowness: Slowness::default(),
             sources: sources(&cluster, &source).await,
+            content: ContentTerms::default(),
             history: db.clone(),
             clock: Arc::new(SystemClock),
         };
@@ -76,8 +77,14 @@ impl World {
             cluster,
             db,
             deps,
-            _databases: [protected, control],
+            databases: [protected, control],
         }
+    }
+
+    /// The protected database, as a role whose password is `x`.
+    pub(crate) fn as_role(&self, role: &str) -> Cluster {
+        let (_, place) = self.databases[0].url.rsplit_once('@').unwrap();
+        Cluster::from_url(&format!("postgres://{role}:x@{place}")).unwrap()
     }
 
     /// The tree that `source:app` is.
@@ -195,6 +202,8 @@ impl World {
                 cluster: self.cluster.clone(),
                 toolsets: vec![tools().await],
             }),
+            environment: environment(),
+            keep_old: 7.try_into().unwrap(),
             catalog: self.db.clone(),
         }
     }

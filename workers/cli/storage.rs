@@ -78,6 +78,17 @@ pub struct Retire {
 pub enum Catalog {
     /// Make the catalog anew from the manifests on the storages
     Rebuild(Rebuild),
+    /// Say that somebody has looked at a backup's content alarm: what it holds may go again
+    Acknowledge(Acknowledge),
+}
+
+#[derive(Debug, Args)]
+pub struct Acknowledge {
+    /// The backup that raised the alarm: id, or its short form
+    pub id: String,
+    /// What was found out
+    #[arg(long)]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Args)]

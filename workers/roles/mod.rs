@@ -1,5 +1,5 @@
 //! The long-running processes.
 
-mod leftovers;
+pub(crate) mod leftovers;
 pub mod up;
 pub mod worker;

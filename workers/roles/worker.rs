@@ -71,7 +71,7 @@ pub async fn serve(
     warn_without_key(config);
     let sweeper = sweeper::spawn(&deps, config, stop.gently.clone());
     let scrubber = scrubber::spawn(&db, config, stop.gently.clone());
-    let leftovers = leftovers::of(&deps.backup.sources, &db);
+    let leftovers = Some(leftovers::of(&deps.backup.sources, &deps.restore, &db));
     let crew = Crew {
         leftovers,
         terms: LeaseTerms::new(config.worker.lease),

@@ -1,5 +1,7 @@
 //! `catalog rebuild`: the catalog from the manifests alone, after its database was lost or fell behind.
 
+pub mod acknowledge;
+
 use kanbu_backup::{
     catalog::restock::{self, Restocked, Sources},
     fault::Failure,

@@ -3,6 +3,7 @@
 mod copies;
 mod finding;
 mod queue;
+mod replacements;
 
 use kanbu_backup::{
     backup::DatabaseSource,
@@ -22,6 +23,7 @@ pub async fn run(only_queue: bool, session: &Session) -> Result<Exit, Failure> {
     if !only_queue {
         if let Ok(db) = &db {
             findings.extend(copies::look(db).await);
+            findings.extend(replacements::look(db, session).await);
         }
         findings.extend(set_up(session).await);
     }

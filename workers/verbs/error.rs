@@ -31,6 +31,8 @@ pub enum VerbError {
     NotConfirmed(String),
     #[error("this {0}. Nothing was changed")]
     StorageNotConfirmed(String),
+    #[error("this {what}. Nothing was changed")]
+    NobodyConfirmed { what: String, again: String },
     #[error("{0}")]
     Unusable(String),
 }
@@ -50,7 +52,9 @@ impl Classified for VerbError {
             Self::NotPaused(_) => "pause.not_found",
             Self::UnknownWorker(_) => "worker.not_found",
             Self::SeveralWorkers { .. } => "worker.ambiguous",
-            Self::NotConfirmed(_) | Self::StorageNotConfirmed(_) => "usage.not_confirmed",
+            Self::NotConfirmed(_) | Self::StorageNotConfirmed(_) | Self::NobodyConfirmed { .. } => {
+                "usage.not_confirmed"
+            }
             Self::Unusable(_) => "usage.invalid",
         }
     }
@@ -70,6 +74,7 @@ impl Classified for VerbError {
                 "repeat it with --confirm and the storage's name, or look first with --dry-run"
                     .into(),
             ),
+            Self::NobodyConfirmed { again, .. } => Some(again.clone().into()),
             Self::NotPaused(_) => Some(
                 "`kanbu-backup queue stats` lists the pauses; name the same kind and subject"
                     .into(),

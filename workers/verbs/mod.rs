@@ -18,6 +18,7 @@ pub mod list;
 pub mod migrate;
 pub mod queue;
 pub mod restore;
+pub mod rollback;
 pub mod show;
 pub mod storage;
 pub mod test_restore;

@@ -35,8 +35,8 @@ pub(in crate::pg) struct Command {
 pub(in crate::pg) struct Exec {
     pub(in crate::pg) id: String,
     pub(in crate::pg) output: Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>,
-    /// Half of the connection; held so that it stays open.
-    _input: Pin<Box<dyn AsyncWrite + Send>>,
+    /// Half of the connection; held so that it stays open. Leads to the command's standard input if that was asked for.
+    pub(in crate::pg) input: Pin<Box<dyn AsyncWrite + Send>>,
 }
 
 impl fmt::Debug for Exec {
@@ -82,11 +82,21 @@ impl StderrTail {
 impl Container {
     /// Starts a command, as the container's own user.
     pub(in crate::pg) async fn start(&self, command: Command) -> Result<Exec, PgError> {
+        self.open(command, false).await
+    }
+
+    /// The same for a command that is written to.
+    pub(in crate::pg) async fn converse(&self, command: Command) -> Result<Exec, PgError> {
+        self.open(command, true).await
+    }
+
+    async fn open(&self, command: Command, with_input: bool) -> Result<Exec, PgError> {
         let environment = command
             .environment
             .into_iter()
             .map(|(name, value)| format!("{name}={value}"));
         let options = CreateExecOptions {
+            attach_stdin: Some(with_input),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             cmd: Some(command.words),
@@ -107,7 +117,7 @@ impl Container {
             StartExecResults::Attached { output, input } => Ok(Exec {
                 id: created.id,
                 output,
-                _input: input,
+                input,
             }),
             StartExecResults::Detached => Err(self.endless()),
         }

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use tokio::sync::oneshot;
 
 use super::{
-    DumpFormat, DumpReport, application, arguments,
+    DumpOrder, DumpReport, application, arguments,
     direct::TOOL,
     outlet::{Outlet, Stop},
 };
@@ -41,9 +41,9 @@ pub(super) struct Running {
 pub(super) async fn start(
     container: &Container,
     cluster: &Cluster,
-    format: DumpFormat,
-    execution: ExecutionId,
+    order: &DumpOrder,
 ) -> Result<Running, PgError> {
+    let execution = order.execution;
     let mark = format!("\nkanbu-backup-end:{execution}\n");
     let mut environment = cluster.login(cluster.database(), &application(execution));
     environment.push((EXECUTION_VARIABLE.to_owned(), execution.to_string()));
@@ -54,7 +54,7 @@ pub(super) async fn start(
         SCRIPT.to_owned(),
         "sh".to_owned(),
     ];
-    words.extend(arguments(format));
+    words.extend(arguments(order));
     let exec = container.start(Command { words, environment }).await?;
     Ok(Running {
         container: container.clone(),

@@ -4,11 +4,10 @@ use bytes::BytesMut;
 use tokio::{io::AsyncReadExt, process::ChildStdout, sync::oneshot};
 
 use super::{
-    DumpFormat, DumpReport, application, arguments,
+    DumpOrder, DumpReport, application, arguments,
     outlet::{Outlet, Stop},
 };
 use crate::{
-    id::ExecutionId,
     pg::{
         cluster::Cluster,
         error::{PgError, Work},
@@ -23,11 +22,10 @@ pub(super) const TOOL: &str = "pg_dump";
 pub(super) fn start(
     tools: &Toolset,
     cluster: &Cluster,
-    format: DumpFormat,
-    execution: ExecutionId,
+    order: &DumpOrder,
 ) -> Result<Child, PgError> {
-    let mut program = Program::new(tools.program(TOOL)).args(arguments(format));
-    for (name, value) in cluster.environment(cluster.database(), &application(execution)) {
+    let mut program = Program::new(tools.program(TOOL)).args(arguments(order));
+    for (name, value) in cluster.environment(cluster.database(), &application(order.execution)) {
         program = program.env(name, value);
     }
     Ok(program.spawn()?)

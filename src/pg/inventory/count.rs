@@ -1,6 +1,6 @@
 //! Counting: rows within a budget of time, and where the sequences stand.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ pub(super) async fn tables(
     deadline: Instant,
 ) -> Result<Vec<TableRows>, PgError> {
     let listed: Vec<(String, String, u64, bool)> =
-        session.all(TABLES, "which tables there are").await?;
+        session.all(TABLES, "tell which tables there are").await?;
     let mut counted = Vec::with_capacity(listed.len());
     for (schema, table, estimate, is_readable) in listed {
         let count = if is_readable {
@@ -68,7 +68,9 @@ async fn count(
 
 /// Where every sequence that we may read stands.
 pub(super) async fn sequences(session: &mut Session) -> Result<Vec<SequenceValue>, PgError> {
-    let listed: Vec<(String, String)> = session.all(SEQUENCES, "which sequences there are").await?;
+    let listed: Vec<(String, String)> = session
+        .all(SEQUENCES, "tell which sequences there are")
+        .await?;
     let mut values = Vec::with_capacity(listed.len());
     for (schema, sequence) in listed {
         let statement = format!(
@@ -90,4 +92,24 @@ pub(super) async fn sequences(session: &mut Session) -> Result<Vec<SequenceValue
     }
     values.sort_unstable();
     Ok(values)
+}
+
+/// Notes which of the sequences have moved since: what reads them in between may have seen any value on the way.
+pub(super) async fn moved(
+    session: &mut Session,
+    values: &mut [SequenceValue],
+) -> Result<(), PgError> {
+    let now = sequences(session).await?;
+    let now: BTreeMap<_, _> = now
+        .iter()
+        .map(|value| ((&value.schema, &value.sequence), value))
+        .collect();
+    for value in values {
+        if let Some(there) = now.get(&(&value.schema, &value.sequence))
+            && (there.last_value, there.is_called) != (value.last_value, value.is_called)
+        {
+            value.moved_to = Some(there.last_value);
+        }
+    }
+    Ok(())
 }

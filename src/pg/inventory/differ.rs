@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Inventory, ObjectPrint, SequenceValue, TableRows};
+use super::{
+    Inventory, ObjectPrint, SequenceValue, TableRows,
+    fold::{Fold, Folded, SEQUENCES},
+};
 
 /// Whether a difference makes a restored database another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,12 +36,25 @@ const PUBLIC: &str = "schema public";
 impl Inventory {
     /// What `found` has otherwise than expected, in a fixed order.
     pub fn differences(&self, found: &Self) -> Vec<Difference> {
-        Comparison::of(self, found, false)
+        self.compared(found, false)
     }
 
     /// The same for a database that was restored without owners and grants.
     pub fn differences_without_owners(&self, found: &Self) -> Vec<Difference> {
-        Comparison::of(self, found, true)
+        self.compared(found, true)
+    }
+
+    /// Both as coarse as the coarser one.
+    fn compared(&self, found: &Self, without_owners: bool) -> Vec<Difference> {
+        if self.fold == found.fold {
+            return Comparison::of(self, found, without_owners);
+        }
+        let level = self.fold.max(found.fold);
+        let (expected, found) = (
+            self.clone().folded_to(level),
+            found.clone().folded_to(level),
+        );
+        Comparison::of(&expected, &found, without_owners)
     }
 
     fn major(&self) -> u32 {
@@ -132,47 +148,92 @@ impl<'a> Comparison<'a> {
     }
 
     fn objects(&mut self) {
+        let (expected, found) = (by_identity(self.expected), by_identity(self.found));
         let same_major = self.expected.major() == self.found.major();
-        let key = |object: &'a ObjectPrint| {
-            (
-                (object.kind.as_str(), object.name.as_str()),
-                object.print.as_str(),
-            )
-        };
-        let expected: BTreeMap<_, _> = self.expected.objects.iter().map(key).collect();
-        let found: BTreeMap<_, _> = self.found.objects.iter().map(key).collect();
-        for (&(kind, name), print) in &expected {
-            let (code, what) = match found.get(&(kind, name)) {
-                None => ("content.object_missing", "is missing"),
-                Some(there) if same_major && there != print => {
-                    ("content.object_differs", "differs")
+        for (&identity, object) in &expected {
+            let weight = self.weight(object);
+            match found.get(&identity) {
+                None => self.say(
+                    weight,
+                    "content.object_missing",
+                    format!("{} is missing", self.named(object)),
+                ),
+                Some(there) if self.differ(object, there, same_major) => {
+                    let text = self.how(object, there);
+                    self.say(weight, "content.object_differs", text);
                 }
-                Some(_) => continue,
-            };
-            self.say(
-                self.weight(kind, name),
-                code,
-                format!("{} {what}", named(kind, name)),
-            );
+                Some(_) => {}
+            }
         }
-        for &(kind, name) in found.keys().filter(|key| !expected.contains_key(*key)) {
+        for (identity, object) in found {
+            // Of sequences that moved there is no folded print.
+            if expected.contains_key(&identity) || object.kind == SEQUENCES {
+                continue;
+            }
             let weight = if same_major {
-                self.weight(kind, name)
+                self.weight(object)
             } else {
                 Weight::Tolerable
             };
-            self.say(
-                weight,
-                "content.object_unexpected",
-                format!("{} was not expected", named(kind, name)),
-            );
+            let text = format!("{} was not there before", self.named(object));
+            self.say(weight, "content.object_unexpected", text);
         }
     }
 
-    fn weight(&self, kind: &str, name: &str) -> Weight {
+    fn is_folded(&self) -> bool {
+        self.expected.fold > Fold::None
+    }
+
+    /// Another major version writes definitions in other words; the names are the same.
+    fn differ(&self, expected: &ObjectPrint, found: &ObjectPrint, same_major: bool) -> bool {
+        if same_major || expected.kind == SEQUENCES {
+            return expected.print != found.print;
+        }
+        self.is_folded() && {
+            let (expected, found) = (Folded::read(&expected.print), Folded::read(&found.print));
+            (expected.count, expected.names) != (found.count, found.names)
+        }
+    }
+
+    fn how(&self, expected: &ObjectPrint, found: &ObjectPrint) -> String {
+        let named = self.named(expected);
+        if !self.is_folded() {
+            return format!("{named} differs");
+        }
+        let (expected, found) = (Folded::read(&expected.print), Folded::read(&found.print));
+        if expected.count == found.count {
+            format!("{named} differ")
+        } else {
+            format!(
+                "{named} differ: {} instead of {}",
+                found.count, expected.count
+            )
+        }
+    }
+
+    /// `index public.card_board_idx`; what has no name of its own is told by what it is of.
+    fn named(&self, object: &ObjectPrint) -> String {
+        let ObjectPrint {
+            kind, schema, name, ..
+        } = object;
+        if self.is_folded() {
+            return format!("objects of kind {kind:?} in schema {schema}");
+        }
+        match kind.as_str() {
+            "columns" => format!("the set of columns of {name}"),
+            "owner" | "grants" | "comment" => format!("the {kind} of {name}"),
+            "database owner" => "the owner of the database".to_owned(),
+            "database grants" => "the grants of the database".to_owned(),
+            kind => format!("{kind} {name}"),
+        }
+    }
+
+    fn weight(&self, object: &ObjectPrint) -> Weight {
+        let kind = object.kind.as_str();
+        let is_ownership = OWNERSHIP.contains(&kind);
         let is_tolerable = OUTSIDE.contains(&kind)
-            || (self.without_owners && OWNERSHIP.contains(&kind))
-            || (name == PUBLIC && (kind == "comment" || OWNERSHIP.contains(&kind)));
+            || (self.without_owners && is_ownership)
+            || (object.name == PUBLIC && (kind == "comment" || is_ownership));
         if is_tolerable {
             Weight::Tolerable
         } else {
@@ -242,15 +303,18 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// `index public.card_board_idx`; what has no name of its own is told by what it is of.
-fn named(kind: &str, name: &str) -> String {
-    match kind {
-        "columns" => format!("the set of columns of {name}"),
-        "owner" | "grants" | "comment" => format!("the {kind} of {name}"),
-        "database owner" => "the owner of the database".to_owned(),
-        "database grants" => "the grants of the database".to_owned(),
-        kind => format!("{kind} {name}"),
-    }
+fn by_identity(inventory: &Inventory) -> BTreeMap<(&str, &str, &str), &ObjectPrint> {
+    let objects = inventory.objects.iter();
+    objects
+        .map(|object| {
+            let identity = (
+                object.kind.as_str(),
+                object.schema.as_str(),
+                object.name.as_str(),
+            );
+            (identity, object)
+        })
+        .collect()
 }
 
 /// An estimate is worth a word when it is wrong by more than a tenth.

@@ -5,18 +5,27 @@
 //! settings, so two inventories of equal databases are equal ([`Inventory::differences`]). A definition is kept as a short
 //! print, never as text: inventories of huge schemas are folded further. Shares its snapshot with a dump by `dump`.
 
+mod beside;
 mod count;
 mod differ;
+mod fold;
 mod objects;
+mod psql;
 mod session;
+mod shrink;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-pub use self::differ::{Difference, Weight};
 use self::session::Session;
+pub use self::{
+    beside::{Beside, Snapshot, Taken},
+    differ::{Difference, Weight},
+    fold::Fold,
+    shrink::{LEAST_ROWS, Shrunk},
+};
 use super::{cluster::Cluster, error::PgError};
 
 /// What a database holds. Lists are in the order of their bytes.
@@ -30,6 +39,9 @@ pub struct Inventory {
     pub collation: String,
     pub ctype: String,
     pub large_objects: u64,
+    /// How much was folded to fit into a manifest.
+    #[serde(default, skip_serializing_if = "Fold::is_none")]
+    pub fold: Fold,
     #[serde(default)]
     pub extensions: Vec<Extension>,
     /// Kanbu's own level, where there is one.
@@ -109,9 +121,11 @@ pub async fn take(
     budget: Duration,
 ) -> Result<Inventory, PgError> {
     let mut session = Session::direct(cluster, database).await?;
-    let inventory = session.inventory(budget).await;
+    let sequences = count::sequences(&mut session).await?;
+    let mut inventory = session.inventory(budget).await?;
+    inventory.sequences = sequences;
     session.close().await;
-    inventory
+    Ok(inventory)
 }
 
 fn yes() -> bool {

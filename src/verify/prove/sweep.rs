@@ -42,7 +42,7 @@ async fn sweep_databases(terms: &ProofTerms, db: &ControlDb) -> Result<u64, Fail
     };
     let found = scratch::databases(&target.cluster).await?;
     let ids: Vec<_> = found.iter().map(|(execution, _)| *execution).collect();
-    let closed = execution::store::closed(db, &ids).await?;
+    let over = execution::store::over(db, &ids).await?;
     let mut swept = 0;
     for (execution, database) in found {
         if closed.contains(&execution) {
