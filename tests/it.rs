@@ -33,10 +33,14 @@ mod envelopes;
 mod expectations;
 #[path = "it/gdrive.rs"]
 mod gdrive;
+#[path = "it/globals.rs"]
+mod globals;
 #[path = "it/import.rs"]
 mod import;
 #[path = "it/inventory.rs"]
 mod inventory;
+#[path = "it/inventory_kinds.rs"]
+mod inventory_kinds;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/pooler.rs"]

@@ -209,6 +209,9 @@ pub struct Restore {
     /// Restore without any service, from a backup's file or from a storage directory
     #[arg(long, value_name = "FILE|DIR")]
     pub from: Option<PathBuf>,
+    /// Instead of the backup: create the roles that were dumped beside it and are missing on the server
+    #[arg(long, conflicts_with_all = ["into", "from", "no_owner"])]
+    pub globals: bool,
     /// Leave owners and grants out: everything will belong to the connecting role
     #[arg(long)]
     pub no_owner: bool,
@@ -229,6 +232,9 @@ pub struct Get {
     /// Decrypted and decompressed
     #[arg(long)]
     pub decrypt: bool,
+    /// Instead of the backup: the SQL of the roles and tablespaces that were dumped beside it (default: to standard output)
+    #[arg(long, conflicts_with = "decrypt")]
+    pub globals: bool,
     /// The file to write; `-` is standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,

@@ -162,12 +162,22 @@ impl Container {
             words: options.map(str::to_owned).to_vec(),
             environment: cluster.login(cluster.database(), APPLICATION),
         };
+        self.output("psql", Work::Ask, command).await
+    }
+
+    /// What a short command prints. A status other than zero is an error.
+    pub(super) async fn output(
+        &self,
+        tool: &'static str,
+        work: Work,
+        command: Command,
+    ) -> Result<String, PgError> {
         let done = self.run(command).await?;
         match done.status {
             0 => Ok(done.stdout),
             code => Err(PgError::tool(
-                "psql",
-                Work::Ask,
+                tool,
+                work,
                 format!("exit status: {code}"),
                 &done.stderr,
             )),

@@ -6,6 +6,7 @@ pub mod docker;
 pub mod dump;
 pub mod error;
 pub mod facts;
+pub mod globals;
 pub mod inventory;
 pub mod process;
 mod quote;

@@ -15,7 +15,7 @@ use kanbu_backup::{
 };
 use serde_json::{Value, json};
 
-use super::{VerbError, follow, list};
+use super::{VerbError, follow, list, restore_globals};
 use crate::{
     cli::Restore,
     exit::Exit,
@@ -25,6 +25,9 @@ use crate::{
 };
 
 pub async fn run(args: Restore, session: &Session) -> Result<Exit, Failure> {
+    if args.globals {
+        return restore_globals::run(&args, session).await;
+    }
     if let Some(from) = args.from.clone() {
         return offline(&from, &args, session).await;
     }
