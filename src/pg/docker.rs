@@ -6,6 +6,7 @@
 
 mod exec;
 mod leftovers;
+mod psql;
 
 use std::{
     fmt,
@@ -17,6 +18,7 @@ use regex::Regex;
 
 pub(super) use self::exec::{Command, Exec, StderrTail};
 pub use self::leftovers::end_leftovers;
+pub(super) use self::psql::{Asked, Psql};
 use super::{
     cluster::{APPLICATION, Cluster},
     error::{PgError, Work},

@@ -97,6 +97,13 @@ async fn texts(cluster: &Cluster, query: &str) -> Vec<String> {
     texts
 }
 
+/// All there is to a role.
+const STATE: &str = "select concat_ws('|', rolname, rolcanlogin, rolconnlimit, rolpassword, rolconfig, d.description,
+               (select string_agg(m.roleid::regrole::text, ',') from pg_auth_members as m where m.member = a.oid))
+          from pg_authid as a left join pg_shdescription as d on d.objoid = a.oid and d.classoid = 'pg_authid'::regclass
+          left join lateral (select setconfig as rolconfig from pg_db_role_setting where setrole = a.oid) as s on true
+         where rolname in ('Odd \"role\"', 'app') order by 1";
+
 #[tokio::test]
 async fn missing_roles_are_created_as_they_were_and_existing_ones_are_left_alone() {
     let server = TestServer::start(&[]).await;
@@ -110,11 +117,6 @@ async fn missing_roles_are_created_as_they_were_and_existing_ones_are_left_alone
            create role stays login connection limit 5"#,
     )
     .await;
-    const STATE: &str = "select concat_ws('|', rolname, rolcanlogin, rolconnlimit, rolpassword, rolconfig, d.description,
-               (select string_agg(m.roleid::regrole::text, ',') from pg_auth_members as m where m.member = a.oid))
-          from pg_authid as a left join pg_shdescription as d on d.objoid = a.oid and d.classoid = 'pg_authid'::regclass
-          left join lateral (select setconfig as rolconfig from pg_db_role_setting where setrole = a.oid) as s on true
-         where rolname in ('Odd \"role\"', 'app') order by 1";
     let before = texts(&cluster, STATE).await;
     assert_eq!(before.len(), 2, "{before:?}");
     let route = Route::Direct(tools().await);
