@@ -245,7 +245,8 @@ async fn the_end_of_a_job_waits_for_the_database_to_come_back() {
 #[tokio::test]
 async fn in_an_outage_longer_than_its_lease_a_worker_stops_itself_in_time_and_the_job_is_redone() {
     let (world, relay) = relayed().await;
-    let lease = Duration::from_secs(3);
+    // Long, so that an eighth of it is longer than a busy machine looks away.
+    let lease = Duration::from_secs(12);
     let mut hands = Hands::hire(&relay.db().await, 1, lease.as_secs());
     let job = world.backup("database:kanbu").await;
     let act = hands.next().await;

@@ -224,6 +224,13 @@ impl S3Server {
         requests.iter().filter(|met| **met == asks).count()
     }
 
+    /// What it was asked for after it was last asked for `this`.
+    pub(crate) fn asked_since(&self, this: Asks) -> Vec<Asks> {
+        let requests = self.state.requests.lock().unwrap();
+        let last = requests.iter().rposition(|met| *met == this);
+        requests[last.map_or(0, |last| last + 1)..].to_vec()
+    }
+
     /// How many requests for this hang while somebody still waits for their answers.
     pub(crate) fn hanging(&self, asks: Asks) -> usize {
         let hanging = self.state.hanging.lock().unwrap();

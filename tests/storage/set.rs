@@ -33,7 +33,7 @@ use crate::things::{PACE, environment};
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Short for a test, and longer than a busy machine keeps a good storage waiting.
-pub(crate) const STALL: Duration = Duration::from_secs(5);
+pub(crate) const STALL: Duration = Duration::from_secs(10);
 
 /// Requests that fail are given up soon; those that hang are the watchdog's.
 pub(crate) const HASTY: Pace = Pace {

