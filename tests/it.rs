@@ -33,12 +33,16 @@ mod envelopes;
 mod expectations;
 #[path = "it/gdrive.rs"]
 mod gdrive;
+#[path = "it/globals.rs"]
+mod globals;
 #[path = "it/import.rs"]
 mod import;
 #[path = "it/load_ways.rs"]
 mod load_ways;
 #[path = "it/inventory.rs"]
 mod inventory;
+#[path = "it/inventory_kinds.rs"]
+mod inventory_kinds;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/pooler.rs"]

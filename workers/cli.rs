@@ -208,6 +208,9 @@ pub struct Get {
     /// Decrypted and decompressed
     #[arg(long)]
     pub decrypt: bool,
+    /// Instead of the backup: the SQL of the roles and tablespaces that were dumped beside it (default: to standard output)
+    #[arg(long, conflicts_with = "decrypt")]
+    pub globals: bool,
     /// The file to write; `-` is standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,

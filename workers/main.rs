@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use kanbu_backup::{config::Env, fault::Failure};
 use kanbu_backup_workers::{
-    cli::{Catalog, Cli, Command, Config, Migrate},
+    cli::{Cli, Command, Config, Migrate},
     exit::Exit,
     output::Output,
     roles,
@@ -69,10 +69,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Drain(args) => verbs::drain::run(args, session).await,
         Command::Enqueue(args) => verbs::enqueue::run(args, session).await,
         Command::Storage(args) => verbs::storage::run(args, session).await,
-        Command::Catalog(Catalog::Rebuild(args)) => verbs::catalog::run(&args, session).await,
-        Command::Catalog(Catalog::Acknowledge(args)) => {
-            verbs::catalog::acknowledge::run(&args, session).await
-        }
+        Command::Catalog(args) => verbs::catalog::run(&args, session).await,
         Command::Doctor { queue } => verbs::doctor::run(queue, session).await,
         Command::Config(Config::Show { origin }) => Ok(verbs::config::show(origin, session)),
         Command::Version => Ok(verbs::version::run(session.out)),

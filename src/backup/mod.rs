@@ -8,6 +8,7 @@ mod alarms;
 mod clear;
 mod copies;
 mod error;
+mod globals;
 mod perform;
 mod plan;
 mod recipe;

@@ -78,6 +78,7 @@ async fn until_manifest<'a>(
         copies,
         facts,
         report,
+        globals,
         turn: _turn,
     } = stream::run(plan, deps, lease).await?;
     refuse_empty(plan, &written)?;
@@ -94,6 +95,11 @@ async fn until_manifest<'a>(
     drop(inventory);
     warnings.extend(alarms.warnings);
     let mut facts = merged(facts, found);
+    if let Some(globals) = globals
+        && let Some(kept) = globals.told(&mut warnings).await
+    {
+        facts["globals"] = kept;
+    }
     if let Some(held) = alarms.holds {
         facts[HOLDS] = json!(held);
     }

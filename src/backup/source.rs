@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{BackupError, Deps, Plan, warnings};
+use super::{BackupError, Deps, Plan, globals::Dumping, warnings};
 use crate::{
     archive::{self, Excludes, PackHandle, PackSpec},
     catalog::Content,
@@ -85,6 +85,8 @@ pub(super) struct Opened {
     /// What the manifest says of the source.
     pub facts: Value,
     pub report: Report,
+    /// Of the cluster, beside a database.
+    pub globals: Option<Dumping>,
 }
 
 /// What the source has to say once its stream has ended.
@@ -108,7 +110,7 @@ pub(super) async fn open(
     match (sources.database(&plan.subject), sources.tree(&plan.subject)) {
         (Some(database), _) => {
             let budget = unwatched.map_or(Ok(deps.content.count_budget), Err);
-            open_database(plan, database, lease, budget).await
+            open_database(plan, database, deps, lease, budget).await
         }
         (None, Some(tree)) => Ok(open_tree(tree, lease)),
         (None, None) => Err(BackupError::UnknownSubject(plan.subject.clone()).into()),
@@ -118,6 +120,7 @@ pub(super) async fn open(
 async fn open_database(
     plan: &Plan,
     source: &DatabaseSource,
+    deps: &Deps,
     lease: &Arc<Lease>,
     budget: Result<Duration, &Failure>,
 ) -> Result<Opened, Failure> {
@@ -167,6 +170,7 @@ async fn open_database(
         estimate: Some(server.size_bytes),
         facts: json!({ "server": server, "route": by(&route) }),
         report,
+        globals: Some(Dumping::start(&route, cluster, execution, &deps.keyring)),
     })
 }
 
@@ -188,6 +192,7 @@ fn open_tree(source: &TreeSource, lease: &Lease) -> Opened {
         estimate: None,
         facts: json!({}),
         report: Report::Pack(handle),
+        globals: None,
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     Deps, Plan,
     copies::Copies,
+    globals::Dumping,
     recipe::recipe,
     source::{self, Report},
 };
@@ -32,6 +33,7 @@ pub(super) struct Streamed {
     /// What the manifest says of the source.
     pub facts: Value,
     pub report: Report,
+    pub globals: Option<Dumping>,
     /// Held for as long as the storages are at work.
     pub turn: Turn,
 }
@@ -69,6 +71,7 @@ struct Once {
     written: Written,
     facts: Value,
     report: Report,
+    globals: Option<Dumping>,
     turn: Turn,
 }
 
@@ -80,6 +83,7 @@ impl Once {
             written: self.written,
             facts: self.facts,
             report: self.report,
+            globals: self.globals,
             turn: self.turn,
         }
     }
@@ -121,6 +125,7 @@ async fn once(
         written,
         facts: opened.facts,
         report: opened.report,
+        globals: opened.globals,
         turn,
     })
 }

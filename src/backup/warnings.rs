@@ -63,6 +63,15 @@ pub(super) fn unencrypted() -> Warning {
     )
 }
 
+/// The roles that the database needs are not in the backup.
+pub(super) fn no_globals(reason: &Failure) -> Warning {
+    said(
+        "globals.missing",
+        format!("roles and tablespaces were not dumped: {reason}"),
+        false,
+    )
+}
+
 /// Nobody knows what the dump must hold.
 pub(super) fn no_expectations(reason: &Failure) -> Warning {
     said(

@@ -11,6 +11,7 @@ mod copy;
 mod deletion;
 mod error;
 mod expected;
+mod globals;
 mod holdings;
 mod manifest;
 mod object;
@@ -31,6 +32,7 @@ pub use self::{
         PendingDeletion, decide_deletion, deletion_done, pending_deletions, perform_deletion,
     },
     error::CatalogError,
+    globals::{GlobalsError, KeptGlobals},
     holdings::{Holding, Holdings, Lack, holdings, lacking},
     manifest::{
         EnvelopeFacts, MANIFEST_VERSION, MAX_MANIFEST_BYTES, Manifest, ManifestError,

@@ -6,6 +6,7 @@
 
 mod exec;
 mod leftovers;
+mod psql;
 
 use std::{
     fmt,
@@ -17,6 +18,7 @@ use regex::Regex;
 
 pub(super) use self::exec::{Command, Exec, StderrTail};
 pub use self::leftovers::end_leftovers;
+pub(super) use self::psql::{Asked, Psql};
 use super::{
     cluster::{APPLICATION, Cluster},
     error::{PgError, Work},
@@ -162,12 +164,22 @@ impl Container {
             words: options.map(str::to_owned).to_vec(),
             environment: cluster.login(cluster.database(), APPLICATION),
         };
+        self.output("psql", Work::Ask, command).await
+    }
+
+    /// What a short command prints. A status other than zero is an error.
+    pub(super) async fn output(
+        &self,
+        tool: &'static str,
+        work: Work,
+        command: Command,
+    ) -> Result<String, PgError> {
         let done = self.run(command).await?;
         match done.status {
             0 => Ok(done.stdout),
             code => Err(PgError::tool(
-                "psql",
-                Work::Ask,
+                tool,
+                work,
                 format!("exit status: {code}"),
                 &done.stderr,
             )),

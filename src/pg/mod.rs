@@ -8,6 +8,7 @@ pub mod docker;
 pub mod dump;
 pub mod error;
 pub mod facts;
+pub mod globals;
 pub mod guard;
 pub mod inventory;
 pub mod process;

@@ -1,6 +1,10 @@
 //! What a backup says that it holds: taken in the dump's own snapshot, directly and inside a container.
 
-use std::time::Duration;
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    time::Duration,
+};
 
 use kanbu_backup::{
     backup::{ContentTerms, Deps},
@@ -11,6 +15,7 @@ use kanbu_backup::{
         dump::{DumpFormat, DumpOrder, Route, dump_as_ordered},
         inventory::{Inventory, Snapshot},
         restore::{LoadOptions, drop_database},
+        tools::find_toolsets,
     },
     pipeline::Message,
     testing::TestServer,
@@ -87,6 +92,7 @@ async fn what_is_committed_while_the_dump_runs_is_in_neither_the_dump_nor_the_ex
         format: DumpFormat::Custom,
         no_owner: false,
         execution,
+        list: None,
     };
     loaded(&copy, options, feed_of(bytes, Message::End))
         .await
@@ -253,4 +259,38 @@ async fn a_server_that_exports_no_snapshot_is_backed_up_and_the_warning_says_why
         &format!("drop owned by {role}; drop role {role}"),
     )
     .await;
+}
+
+/// A `pg_dump` whose session is led to a server that doesn't know the snapshot.
+const ELSEWHERE: &str = r#"#!/bin/sh
+for argument; do
+    shift
+    case $argument in --snapshot=*) argument=--snapshot=00000009-0000FFFF-9 ;; esac
+    set -- "$@" "$argument"
+done
+exec PG_DUMP "$@"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_that_does_not_find_the_snapshot_is_made_without_one() {
+    let world = World::new(LETTERS).await;
+    let (place, real) = (tempfile::tempdir().unwrap(), tools().await);
+    for tool in ["pg_restore", "psql", "pg_dumpall"] {
+        symlink(real.program(tool), place.path().join(tool)).unwrap();
+    }
+    let script = ELSEWHERE.replace("PG_DUMP", &real.program("pg_dump").to_string_lossy());
+    let dump = place.path().join("pg_dump");
+    fs::write(&dump, script).unwrap();
+    fs::set_permissions(&dump, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut deps = world.deps.clone();
+    let found = &mut deps.sources.databases[0].toolsets;
+    *found = find_toolsets(&[place.path().to_owned()], None).await;
+    found.retain(|tools| tools.program("psql").starts_with(place.path()));
+    let effects = world.backup(&deps).await.unwrap();
+    let warnings: Vec<_> = effects.warnings.iter().map(|w| w.code.as_str()).collect();
+    assert_eq!(warnings, ["expectations.missing"]);
+    let text = &effects.warnings[0].text;
+    assert!(text.contains("found no snapshot"), "{text}");
+    let (artifact, _) = effects.artifact.unwrap();
+    assert_eq!(expectations(&artifact.manifest).1, None);
 }

@@ -87,6 +87,7 @@ async fn a_database_that_was_dumped_and_loaded_has_the_same_inventory() {
         format: DumpFormat::Custom,
         no_owner: false,
         execution,
+        list: None,
     };
     loaded(&copy, options, feed_of(bytes, Message::End))
         .await

@@ -1,6 +1,7 @@
-//! `catalog rebuild`: the catalog from the manifests alone, after its database was lost or fell behind.
+//! `catalog rebuild`: the catalog from the manifests alone, after its database was lost or fell behind; and what else looks
+//! after it.
 
-pub mod acknowledge;
+mod acknowledge;
 
 use kanbu_backup::{
     catalog::restock::{self, Restocked, Sources},
@@ -11,14 +12,21 @@ use serde_json::{Value, json};
 
 use super::storage::chosen;
 use crate::{
-    cli::Rebuild,
+    cli::{Catalog, Rebuild},
     exit::Exit,
     output::{Output, Table, extended},
     session::Session,
     wiring,
 };
 
-pub async fn run(args: &Rebuild, session: &Session) -> Result<Exit, Failure> {
+pub async fn run(args: &Catalog, session: &Session) -> Result<Exit, Failure> {
+    match args {
+        Catalog::Rebuild(args) => rebuild(args, session).await,
+        Catalog::Acknowledge(args) => acknowledge::run(args, session).await,
+    }
+}
+
+async fn rebuild(args: &Rebuild, session: &Session) -> Result<Exit, Failure> {
     let config = &session.config;
     let (mut storages, mut unopened) = (Vec::new(), Vec::new());
     for chosen in chosen(&args.storage, &config.storage)? {

@@ -1,12 +1,17 @@
 //! `get ID`: a backup as a file, as it is stored or decrypted.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use kanbu_backup::{
-    catalog::{ArtifactView, Compression, Content, EnvelopeFormat, Manifest, object_name},
+    catalog::{
+        ArtifactView, Compression, Content, EnvelopeFormat, KeptGlobals, Manifest, object_name,
+    },
     execution::{Lease, Phase, Total},
     fault::Failure,
-    pipeline::{self, Expected, Input},
+    pipeline::{self, Expected, Input, Message},
     restore::Origin,
 };
 
@@ -17,6 +22,9 @@ pub async fn run(args: Get, session: &Session) -> Result<Exit, Failure> {
     let db = session.control().await?;
     let artifact = list::meant(&args.id, args.kind, &db).await?;
     let manifest = artifact.manifest()?;
+    if args.globals {
+        return globals(&args, &manifest, session).await;
+    }
     let storages = wiring::storages(&session.config.storage)?;
     let origin = Origin::of_artifact(artifact.id, args.storage.as_deref(), &storages, &db).await?;
     let keyring = wiring::keyring(&session.config.encryption)?;
@@ -34,6 +42,33 @@ pub async fn run(args: Get, session: &Session) -> Result<Exit, Failure> {
     let feed = pipeline::open(bare(origin.input, args.decrypt), expected, keyring, watch).await?;
     sink::deliver(feed, &output, session.out).await?;
     Ok(Exit::Done)
+}
+
+/// The text that lies in the manifest.
+async fn globals(args: &Get, manifest: &Manifest, session: &Session) -> Result<Exit, Failure> {
+    let sql = read_globals(manifest, session).await?;
+    let (sender, feed) = pipeline::feed();
+    let sending = async {
+        // Whoever stops to listen says why itself.
+        let _ = sender.send(Message::Data(sql.into())).await;
+        let _ = sender.send(Message::End).await;
+    };
+    let output = args.output.as_deref().unwrap_or(Path::new("-"));
+    let (delivered, ()) = tokio::join!(sink::deliver(feed, output, session.out), sending);
+    delivered.map(|()| Exit::Done)
+}
+
+/// The SQL of the roles and tablespaces beside a backup.
+pub(super) async fn read_globals(
+    manifest: &Manifest,
+    session: &Session,
+) -> Result<String, Failure> {
+    let keyring = wiring::keyring(&session.config.encryption)?;
+    let kept = KeptGlobals::of(manifest)?;
+    // Deriving a passphrase's key is long and pure work.
+    let opening = tokio::task::spawn_blocking(move || kept.open(&keyring));
+    let opened = opening.await.map_err(|_| Failure::cancelled())?;
+    Ok(opened?)
 }
 
 /// The object byte for byte; its hash is compared all the same.

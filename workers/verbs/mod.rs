@@ -18,6 +18,7 @@ pub mod list;
 pub mod migrate;
 pub mod queue;
 pub mod restore;
+mod restore_globals;
 pub mod rollback;
 pub mod show;
 pub mod storage;

@@ -19,7 +19,7 @@ use kanbu_backup::{
 };
 use serde_json::{Value, json};
 
-use super::{VerbError, follow, list};
+use super::{VerbError, follow, list, restore_globals};
 use crate::{
     cli::Restore,
     exit::Exit,
@@ -29,6 +29,9 @@ use crate::{
 };
 
 pub async fn run(args: Restore, session: &Session) -> Result<Exit, Failure> {
+    if args.globals {
+        return restore_globals::run(&args, session).await;
+    }
     if let Some(from) = args.from.clone() {
         return Box::pin(offline(&from, &args, session)).await;
     }

@@ -4,11 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{
-    SequenceValue, TableRows,
-    session::{Asked, Session},
-};
-use crate::pg::{error::PgError, quote::identifier};
+use super::{SequenceValue, TableRows, session::Session};
+use crate::pg::{docker::Asked, error::PgError, quote::identifier};
 
 const TABLES: &str = include_str!("tables.sql");
 const SEQUENCES: &str = include_str!("sequences.sql");

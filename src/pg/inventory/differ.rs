@@ -221,9 +221,10 @@ impl<'a> Comparison<'a> {
         }
         match kind.as_str() {
             "columns" => format!("the set of columns of {name}"),
-            "owner" | "grants" | "comment" => format!("the {kind} of {name}"),
+            "grants" => format!("the set of grants of {name}"),
+            "owner" | "comment" => format!("the {kind} of {name}"),
             "database owner" => "the owner of the database".to_owned(),
-            "database grants" => "the grants of the database".to_owned(),
+            "database grants" => "the set of grants of the database".to_owned(),
             kind => format!("{kind} {name}"),
         }
     }

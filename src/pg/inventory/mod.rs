@@ -10,7 +10,6 @@ mod count;
 mod differ;
 mod fold;
 mod objects;
-mod psql;
 mod session;
 mod shrink;
 

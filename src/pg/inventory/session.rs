@@ -10,11 +10,12 @@ use serde::de::DeserializeOwned;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use tokio::time::timeout;
 
-use super::{Inventory, KanbuLevel, ObjectPrint, count, psql::Psql};
+use super::{Inventory, KanbuLevel, ObjectPrint, count};
 use crate::{
     id::ExecutionId,
     pg::{
         cluster::{Cluster, close},
+        docker::{Asked, Psql},
         dump::Route,
         error::PgError,
     },
@@ -55,14 +56,6 @@ const MIGRATION: &str = "select json_build_array(migration_name)::text from publ
 
 /// What the server itself can't end in time: a connection that says nothing any more. Beyond the budget of the counts.
 const PATIENCE: Duration = Duration::from_mins(5);
-
-/// What a statement came to.
-#[derive(Debug)]
-pub(super) enum Asked<T> {
-    Rows(Vec<T>),
-    /// The server said no; the transaction goes on.
-    Refused(String),
-}
 
 /// A read-only transaction with one snapshot.
 #[derive(Debug)]

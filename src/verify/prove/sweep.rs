@@ -45,7 +45,7 @@ async fn sweep_databases(terms: &ProofTerms, db: &ControlDb) -> Result<u64, Fail
     let over = execution::store::over(db, &ids).await?;
     let mut swept = 0;
     for (execution, database) in found {
-        if closed.contains(&execution) {
+        if over.contains(&execution) {
             scratch::drop_database(&target.cluster, execution).await?;
             info!(%database, "dropped what a dead test restore left");
             swept += 1;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{cli::Acknowledge, exit::Exit, session::Session, verbs::list};
 
-pub async fn run(args: &Acknowledge, session: &Session) -> Result<Exit, Failure> {
+pub(super) async fn run(args: &Acknowledge, session: &Session) -> Result<Exit, Failure> {
     let db = session.control().await?;
     let artifact = list::meant(&args.id, None, &db).await?;
     let reason = args.reason.as_deref().unwrap_or("looked at");

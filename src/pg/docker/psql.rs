@@ -8,12 +8,11 @@ use futures::StreamExt;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt;
 
-use super::session::Asked;
+use super::{Command, Container, EXECUTION_VARIABLE, Exec, StderrTail};
 use crate::{
     id::ExecutionId,
     pg::{
         cluster::Cluster,
-        docker::{Command, Container, EXECUTION_VARIABLE, Exec, StderrTail},
         dump::application,
         error::{PgError, Work},
     },
@@ -27,8 +26,16 @@ const MARK: &str = "kanbu-backup-asked ";
 /// SQLSTATE of success.
 const SUCCESS: &str = "00000";
 
+/// What a statement came to.
 #[derive(Debug)]
-pub(super) struct Psql {
+pub(in crate::pg) enum Asked<T> {
+    Rows(Vec<T>),
+    /// The server said no; the transaction goes on.
+    Refused(String),
+}
+
+#[derive(Debug)]
+pub(in crate::pg) struct Psql {
     container: Container,
     exec: Exec,
     execution: ExecutionId,
@@ -38,7 +45,7 @@ pub(super) struct Psql {
 }
 
 impl Psql {
-    pub(super) async fn start(
+    pub(in crate::pg) async fn start(
         container: &Container,
         cluster: &Cluster,
         execution: ExecutionId,
@@ -59,7 +66,7 @@ impl Psql {
     }
 
     /// Begins the transaction in which everything is asked.
-    pub(super) async fn begin(&mut self, statement: &str) -> Result<(), PgError> {
+    pub(in crate::pg) async fn begin(&mut self, statement: &str) -> Result<(), PgError> {
         match self.ask_plainly::<()>(statement).await? {
             Asked::Rows(_) => Ok(()),
             Asked::Refused(state) => Err(self.ended(&format!("SQLSTATE {state}"))),
@@ -67,7 +74,7 @@ impl Psql {
     }
 
     /// A refusal doesn't end the transaction. Of several statements only the last one's is noticed.
-    pub(super) async fn ask<T: DeserializeOwned>(
+    pub(in crate::pg) async fn ask<T: DeserializeOwned>(
         &mut self,
         statements: &str,
     ) -> Result<Asked<T>, PgError> {
@@ -76,7 +83,7 @@ impl Psql {
     }
 
     /// A refusal ends the transaction.
-    pub(super) async fn ask_plainly<T: DeserializeOwned>(
+    pub(in crate::pg) async fn ask_plainly<T: DeserializeOwned>(
         &mut self,
         statements: &str,
     ) -> Result<Asked<T>, PgError> {
@@ -137,7 +144,7 @@ impl Psql {
     }
 
     /// The end of its input ends it.
-    pub(super) async fn close(mut self) {
+    pub(in crate::pg) async fn close(mut self) {
         let said = self.exec.input.write_all(b"\\q\n").await;
         let closed = self.exec.input.shutdown().await;
         if let Err(error) = said.and(closed) {
@@ -148,7 +155,7 @@ impl Psql {
     }
 
     /// Ends it, and everything else of its execution inside the container.
-    pub(super) async fn kill(self) {
+    pub(in crate::pg) async fn kill(self) {
         let Self {
             container,
             exec,
