@@ -59,6 +59,9 @@ begin
         ('restore', 'storage',    false, true,  'a text'),
         ('restore', 'no_owner',   false, false, 'true or false'),
         ('restore', 'keep',       false, false, 'true or false'),
+        ('restore', 'tables',     false, false, 'a list of texts'),
+        ('restore', 'schemas',    false, false, 'a list of texts'),
+        ('restore', 'jobs',       false, true,  'a whole number from 1 to 255'),
         ('restore', 'confirm',    false, true,  'a text'),
         ('restore', 'no_safety_backup', false, true, 'a text'),
         ('restore', 'keep_old_days', false, true, 'a whole number from 1 to 365'),
@@ -89,6 +92,8 @@ begin
             -- Between two numbers there are only numbers: jsonb sorts by type first.
             when 'a whole number from 1 to 100' then
                  m.value between '1' and '100' and m.value #>> '{}' ~ '^[0-9]+$'
+            when 'a whole number from 1 to 255' then
+                 m.value between '1' and '255' and m.value #>> '{}' ~ '^[0-9]+$'
             when 'a whole number from 1 to 365' then
                  m.value between '1' and '365' and m.value #>> '{}' ~ '^[0-9]+$'
             when 'a whole number of seconds' then

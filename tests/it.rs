@@ -37,12 +37,12 @@ mod gdrive;
 mod globals;
 #[path = "it/import.rs"]
 mod import;
-#[path = "it/load_ways.rs"]
-mod load_ways;
 #[path = "it/inventory.rs"]
 mod inventory;
 #[path = "it/inventory_kinds.rs"]
 mod inventory_kinds;
+#[path = "it/load_ways.rs"]
+mod load_ways;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/pooler.rs"]
@@ -57,6 +57,8 @@ mod prove;
 mod queue;
 #[path = "it/restock.rs"]
 mod restock;
+#[path = "it/restore_parts.rs"]
+mod restore_parts;
 #[path = "it/round_trip.rs"]
 mod round_trip;
 #[path = "it/scrub.rs"]

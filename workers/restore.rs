@@ -7,7 +7,7 @@ use kanbu_backup::{
     execution::{Effects, Lease, Phase},
     fault::Failure,
     job::{Backup, Restore, RestoreInto, Scope, Subject},
-    restore::{self, Deps, Destination, Origin, Safety},
+    restore::{self, Deps, Destination, Origin, Safety, Wanted},
 };
 
 /// What a restore needs, and what the backup that is made before a live database gives way.
@@ -44,7 +44,9 @@ pub async fn run(
 
 async fn origin(request: &Restore, deps: &Deps) -> Result<Origin, Failure> {
     let storage = request.storage.as_deref();
-    Origin::of_artifact(request.artifact, storage, &deps.storages, &deps.catalog).await
+    let origin =
+        Origin::of_artifact(request.artifact, storage, &deps.storages, &deps.catalog).await?;
+    Ok(origin.wanting(Wanted::of(request)?))
 }
 
 /// The safety backup is made under this very execution: a job of its own would wait for the subject, which this one has.

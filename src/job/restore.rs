@@ -1,6 +1,6 @@
 //! The payload of a Restore job.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU8, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,15 @@ pub struct Restore {
     /// Leave a database there that turns out to differ from the one that was backed up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep: bool,
+    /// Only these tables, with what belongs to them: `table` or `schema.table`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
+    /// Only these schemas.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schemas: Vec<String>,
+    /// By so many sessions at once, from a copy of the dump on the worker's disk; otherwise streamed by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<NonZeroU8>,
     /// `environment/database`, typed by whoever wants a live database to give way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<String>,
@@ -42,6 +51,9 @@ impl Restore {
             storage: None,
             no_owner: false,
             keep: false,
+            tables: Vec::new(),
+            schemas: Vec::new(),
+            jobs: None,
             confirm: None,
             no_safety_backup: None,
             keep_old_days: None,

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{DatabaseTarget, Origin, RestoreError, plan, right::Right};
+use super::{
+    DatabaseTarget, Origin, RestoreError, plan,
+    right::Right,
+    wanted::{self, Chosen},
+};
 use crate::{
     bytes::ByteSize,
     crypto::Keyring,
@@ -13,13 +17,11 @@ use crate::{
     pg::{
         cluster::Cluster,
         dump::DumpFormat,
-        facts::Shape,
         inventory::{self, Difference, Inventory, Weight},
-        restore::{self as pg, Differences, LoadOptions},
+        restore::{self as pg, Differences, LoadOptions, UseList},
         swap,
         tools::{Toolset, choose_client},
     },
-    pipeline,
 };
 
 /// After so long the rows of the remaining tables are estimated.
@@ -87,9 +89,11 @@ impl<'a> NewDatabase<'a> {
     ) -> Result<Made, Failure> {
         let shape = origin.shape();
         let execution = right.lease.execution();
+        let wanted = &origin.wanted;
+        let chosen = wanted.choose(&origin, self.tools, keyring, right).await?;
         let differences = pg::create_database(self.cluster, &self.name, &shape, execution).await?;
         right.lease.log(format!("created database {}", self.name));
-        match self.fill(origin, &shape, keyring, right).await {
+        match self.fill(&origin, chosen, keyring, right).await {
             Ok(mut made) => {
                 made.warnings.splice(0..0, differing(differences));
                 Ok(made)
@@ -113,17 +117,17 @@ impl<'a> NewDatabase<'a> {
 
     async fn fill(
         &self,
-        origin: Origin,
-        shape: &Shape,
+        origin: &Origin,
+        chosen: Option<Chosen>,
         keyring: &Keyring,
         right: &Right,
     ) -> Result<Made, Failure> {
-        let expectations = origin.expectations.clone();
-        let bytes = self.load(origin, keyring, right).await?;
+        let list = chosen.as_ref().map(|chosen| &chosen.list);
+        let bytes = self.load(origin, list, keyring, right).await?;
         let differences = if self.terms.no_owner || self.terms.replaces {
             Differences::new()
         } else {
-            pg::give_properties(self.cluster, &self.name, shape).await?
+            pg::give_properties(self.cluster, &self.name, &origin.shape()).await?
         };
         right.stopped()?;
         right.lease.begin(Phase::Compare, None);
@@ -134,7 +138,9 @@ impl<'a> NewDatabase<'a> {
             found = inventory::take(self.cluster, &self.name, COUNT_WITHIN) => found?,
         };
         let mut warnings: Vec<_> = differing(differences).collect();
-        self.compare(expectations.as_ref(), &found, &mut warnings)?;
+        let left_out = chosen.into_iter().flat_map(|chosen| chosen.left_out);
+        warnings.extend(left_out.map(|text| said("restore.left_out", text)));
+        self.compare(origin, &found, &mut warnings)?;
         Ok(Made {
             name: self.name.clone(),
             bytes,
@@ -146,7 +152,7 @@ impl<'a> NewDatabase<'a> {
     /// What was backed up is what has to be there.
     fn compare(
         &self,
-        expected: Option<&Inventory>,
+        origin: &Origin,
         found: &Inventory,
         warnings: &mut Vec<Warning>,
     ) -> Result<(), RestoreError> {
@@ -160,16 +166,13 @@ impl<'a> NewDatabase<'a> {
             );
             warnings.push(said("restore.no_tables", text));
         }
-        let Some(expected) = expected else {
+        let Some(expected) = &origin.expectations else {
             let text = "the backup does not tell what it must hold, so nothing could be compared";
             warnings.push(said("restore.not_compared", text.to_owned()));
             return Ok(());
         };
-        let differences = if self.terms.no_owner {
-            expected.differences_without_owners(found)
-        } else {
-            expected.differences(found)
-        };
+        let wanted = &origin.wanted;
+        let differences = wanted.differences(expected, found, self.terms.no_owner);
         let is_real = |difference: &Difference| match difference.weight {
             Weight::Real => true,
             Weight::Tolerable => false,
@@ -188,21 +191,29 @@ impl<'a> NewDatabase<'a> {
         Ok(())
     }
 
-    /// The second reading. It is held to the same expectations as the first: an object that was changed in between
-    /// ends in a failure instead of `End`.
-    async fn load(&self, origin: Origin, keyring: &Keyring, right: &Right) -> Result<u64, Failure> {
-        let lease = &right.lease;
-        let watch = lease.watch(Phase::Load, origin.total());
-        let feed = pipeline::open(origin.input, origin.expected, keyring.clone(), watch).await?;
+    async fn load(
+        &self,
+        origin: &Origin,
+        list: Option<&UseList>,
+        keyring: &Keyring,
+        right: &Right,
+    ) -> Result<u64, Failure> {
         let options = LoadOptions {
             format: self.format,
             no_owner: self.terms.no_owner,
-            execution: lease.execution(),
-            list: None,
+            execution: right.lease.execution(),
+            list,
         };
-        let (cancel, _ends) = right.cancelled();
-        let report = pg::load(self.tools, self.cluster, &self.name, options, feed, cancel).await?;
-        lease.log(format!("loaded {}", ByteSize(report.bytes)));
+        let into = wanted::Load {
+            tools: self.tools,
+            cluster: self.cluster,
+            name: &self.name,
+            options,
+        };
+        let report = wanted::load(origin, into, keyring, right).await?;
+        right
+            .lease
+            .log(format!("loaded {}", ByteSize(report.bytes)));
         Ok(report.bytes)
     }
 

@@ -36,6 +36,14 @@ pub enum RestoreError {
     NoTarget,
     #[error("a plain dump names its owners in its text, so it can't be restored without them")]
     PlainOwners,
+    #[error("only a dump in the native format can be restored in part, or by several sessions")]
+    OnlyWhole,
+    #[error("a part of a backup can't take a live database's place")]
+    PartReplaces,
+    #[error(transparent)]
+    NotATable(#[from] crate::pg::restore::NotATable),
+    #[error("the list of what to restore can't be made")]
+    List(#[source] std::io::Error),
     #[error("{} holds neither a backup nor a manifest", .0.display())]
     NotABackup(PathBuf),
     #[error("what {} contains can't be told", .0.display())]
@@ -115,6 +123,10 @@ impl Classified for RestoreError {
             Self::NoKey(_) => "key.none_fits",
             Self::NoTarget => "config.no_database",
             Self::PlainOwners => "restore.plain_owners",
+            Self::OnlyWhole => "restore.only_whole",
+            Self::PartReplaces => "usage.wrong_destination",
+            Self::NotATable(_) => "usage.table_name",
+            Self::List(_) => "restore.list",
             Self::UnknownContent(_) => "integrity.unknown_content",
         }
     }
@@ -140,6 +152,10 @@ impl Classified for RestoreError {
             ),
             Self::PlainOwners => {
                 Some("create the roles that the dump names, and restore with owners".into())
+            }
+            Self::OnlyWhole => Some("restore all of it into a new database, by one session".into()),
+            Self::PartReplaces => {
+                Some("restore it into a database of its own with --into, and copy from there".into())
             }
             Self::NotConfigured(_) => Some("name a storage of `doctor`'s list, or none".into()),
             Self::UnknownContent(_) => Some("use `kanbu-backup inspect` on the file".into()),
@@ -168,6 +184,8 @@ impl Classified for RestoreError {
             | Self::NotReplaced { .. }
             | Self::LiveChanged
             | Self::NotASubject(_)
+            | Self::NotATable(_)
+            | Self::List(_)
             | Self::Forbidden(_) => None,
         }
     }

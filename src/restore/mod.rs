@@ -16,6 +16,7 @@ mod replace;
 mod right;
 mod rollback;
 mod settle;
+mod wanted;
 
 pub use self::{
     destination::{DatabaseTarget, Destination},
@@ -26,6 +27,7 @@ pub use self::{
     replace::{Begun, Safety, begin, confirmation, record_safety, replace},
     rollback::{replacement, rollback},
     settle::{Tidied, tidy},
+    wanted::Wanted,
 };
 
 use crate::{

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fs::File, io::Read as _, path::Path};
 
 use serde::Deserialize as _;
 
-use super::RestoreError;
+use super::{RestoreError, Wanted};
 use crate::{
     catalog::{self, Content, CopyCheck, CopyState, Manifest},
     control::ControlDb,
@@ -38,6 +38,9 @@ pub struct Origin {
     pub expectations: Option<Inventory>,
     /// Of the `pg_dump` that dumped it, where the manifest tells.
     pub client_major: Option<u32>,
+    /// Of the dump, before compression, where the manifest tells.
+    pub content_bytes: Option<u64>,
+    pub wanted: Wanted,
 }
 
 impl Origin {
@@ -91,6 +94,8 @@ impl Origin {
             server: None,
             expectations: None,
             client_major: None,
+            content_bytes: None,
+            wanted: Wanted::default(),
         })
     }
 
@@ -107,7 +112,15 @@ impl Origin {
             client_major: manifest.source["client_version"]
                 .as_str()
                 .and_then(major_of),
+            content_bytes: Some(manifest.content_bytes),
+            wanted: Wanted::default(),
         }
+    }
+
+    /// The same, of which only this is wanted.
+    #[must_use]
+    pub fn wanting(self, wanted: Wanted) -> Self {
+        Self { wanted, ..self }
     }
 
     /// The newest PostgreSQL that had a hand in the dump.

@@ -125,6 +125,13 @@ pub async fn plan(origin: &Origin, destination: &Destination, parts: Parts<'_>) 
         plan.fail("destination", error);
         return plan;
     }
+    if let Err(error) = origin.wanted.require_fit(origin.content, destination) {
+        plan.fail("part", error);
+        return plan;
+    }
+    if let Err(failure) = origin.wanted.require_room(origin) {
+        plan.fail("room", failure);
+    }
     match destination {
         Destination::Directory { path } => match archive::require_vacant(path) {
             Ok(()) => plan.pass(

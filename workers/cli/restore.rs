@@ -1,6 +1,6 @@
 //! The command line's part about restores and the way back.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU8, path::PathBuf};
 
 use clap::Args;
 
@@ -17,6 +17,8 @@ pub struct Restore {
     /// The new database (default: kanbu_restore_ID) or the empty directory
     #[arg(long, value_name = "NAME|DIR")]
     pub into: Option<String>,
+    #[command(flatten)]
+    pub part: Part,
     #[command(flatten)]
     pub replacing: Replacing,
     /// Leave a new database there that turns out to differ from the one that was backed up
@@ -39,6 +41,20 @@ pub struct Restore {
     pub dry_run: bool,
     #[command(flatten)]
     pub follow: Follow,
+}
+
+/// What of the dump, and how.
+#[derive(Debug, Args)]
+pub struct Part {
+    /// Only this table (or schema.table) with its rows and all that belongs to it; may be said again
+    #[arg(long = "table", value_name = "NAME", conflicts_with = "replace")]
+    pub tables: Vec<String>,
+    /// Only this schema; may be said again
+    #[arg(long = "schema", value_name = "NAME", conflicts_with = "replace")]
+    pub schemas: Vec<String>,
+    /// Load by so many sessions at once, from a copy of the dump on the worker's disk
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroU8>,
 }
 
 /// In the live database's place.

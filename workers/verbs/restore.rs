@@ -15,7 +15,7 @@ use kanbu_backup::{
     fault::Failure,
     job::{self, Job, RestoreInto},
     queue::ExecutionView,
-    restore::{self, DatabaseTarget, Destination, Origin, Verdict},
+    restore::{self, DatabaseTarget, Destination, Origin, RestoreError, Verdict, Wanted},
 };
 use serde_json::{Value, json};
 
@@ -42,8 +42,9 @@ pub async fn run(args: Restore, session: &Session) -> Result<Exit, Failure> {
     } else {
         into(artifact.kind, args.into.as_deref(), &artifact.id.short())?
     };
+    let wanted = wanted(&args)?;
     if args.dry_run {
-        return dry_run_of(&artifact, &into, &args, session, db).await;
+        return dry_run_of((&artifact, &into), wanted, &args, session, db).await;
     }
     if let RestoreInto::Live { name } = &into {
         require_confirmed(&artifact, name, args.replacing.confirm.as_deref(), session)?;
@@ -52,6 +53,9 @@ pub async fn run(args: Restore, session: &Session) -> Result<Exit, Failure> {
         storage: args.storage,
         no_owner: args.no_owner,
         keep: args.keep,
+        tables: args.part.tables,
+        schemas: args.part.schemas,
+        jobs: args.part.jobs,
         confirm: args.replacing.confirm,
         no_safety_backup: args.replacing.reason,
         keep_old_days: args
@@ -118,15 +122,21 @@ fn lasting(time: TimeDelta) -> String {
     }
 }
 
+fn wanted(args: &Restore) -> Result<Wanted, RestoreError> {
+    let part = &args.part;
+    Wanted::named(&part.tables, &part.schemas, part.jobs)
+}
+
 async fn dry_run_of(
-    artifact: &ArtifactView,
-    into: &RestoreInto,
+    (artifact, into): (&ArtifactView, &RestoreInto),
+    wanted: Wanted,
     args: &Restore,
     session: &Session,
     db: ControlDb,
 ) -> Result<Exit, Failure> {
     let storages = wiring::storages(&session.config.storage)?;
     let origin = Origin::of_artifact(artifact.id, args.storage.as_deref(), &storages, &db).await?;
+    let origin = origin.wanting(wanted);
     let destination = Destination::of(into, args.no_owner)?;
     let keyring = wiring::keyring(&session.config.encryption)?;
     dry_run(&origin, &destination, (&keyring, Some(&db)), session).await
@@ -206,6 +216,7 @@ fn shown(plan: &restore::Plan) -> String {
 async fn offline(from: &Path, args: &Restore, session: &Session) -> Result<Exit, Failure> {
     let keyring = wiring::keyring(&session.config.encryption)?;
     let origin = wiring::origin(from, &args.id, args.kind.map(list::kind), &keyring).await?;
+    let origin = origin.wanting(wanted(args)?);
     let named = args.into.clone().ok_or_else(|| {
         VerbError::Unusable("name the new database or the empty directory with --into".to_owned())
     })?;

@@ -44,6 +44,20 @@ impl Inventory {
         self.compared(found, true)
     }
 
+    /// Whether the tables that are meant have their rows. Of schemas that were folded nothing is known.
+    pub fn differences_of_rows(
+        &self,
+        found: &Self,
+        is_meant: impl Fn(&str, &str) -> bool,
+    ) -> Vec<Difference> {
+        if self.fold.max(found.fold) >= Fold::Schemas {
+            return Vec::new();
+        }
+        let mut comparison = Comparison::new(self, found, false);
+        comparison.tables(is_meant);
+        comparison.differences
+    }
+
     /// Both as coarse as the coarser one.
     fn compared(&self, found: &Self, without_owners: bool) -> Vec<Difference> {
         if self.fold == found.fold {
@@ -70,14 +84,18 @@ struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    fn of(expected: &'a Inventory, found: &'a Inventory, without_owners: bool) -> Vec<Difference> {
-        let mut comparison = Self {
+    fn new(expected: &'a Inventory, found: &'a Inventory, without_owners: bool) -> Self {
+        Self {
             expected,
             found,
             without_owners,
             differences: Vec::new(),
-        };
-        comparison.tables();
+        }
+    }
+
+    fn of(expected: &'a Inventory, found: &'a Inventory, without_owners: bool) -> Vec<Difference> {
+        let mut comparison = Self::new(expected, found, without_owners);
+        comparison.tables(|_, _| true);
         comparison.sequences();
         comparison.objects();
         comparison.extensions();
@@ -89,10 +107,11 @@ impl<'a> Comparison<'a> {
         self.differences.push(Difference { weight, code, text });
     }
 
-    fn tables(&mut self) {
+    fn tables(&mut self, is_meant: impl Fn(&str, &str) -> bool) {
         let key = |table: &'a TableRows| ((&table.schema, &table.table), table);
         let found: BTreeMap<_, _> = self.found.tables.iter().map(key).collect();
-        for table in &self.expected.tables {
+        let expected = self.expected.tables.iter();
+        for table in expected.filter(|table| is_meant(&table.schema, &table.table)) {
             // One that is missing is missing among the objects, too.
             let Some(there) = found.get(&(&table.schema, &table.table)) else {
                 continue;
