@@ -116,13 +116,25 @@ pub fn missing_role(stderr: &str) -> Option<String> {
     tail.starts_with(" does not exist").then(|| role.to_owned())
 }
 
-/// The end of a tool's standard error as one line.
+/// Before the statement that failed, which may be longer than all that is kept.
+const STATEMENT: &str = "Command was:";
+
+/// How the tools' own lines begin.
+const OWN: [&str; 4] = ["pg_restore: ", "pg_dump: ", "pg_dumpall: ", "psql:"];
+
+/// The end of a tool's standard error as one line. Of a statement that failed only the first line: the reason stands
+/// before it.
 pub(super) fn last_lines(stderr: &str) -> String {
-    let lines: Vec<&str> = stderr
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let mut in_statement = false;
+    let is_told = |line: &&str| {
+        if OWN.iter().any(|own| line.starts_with(own)) {
+            in_statement = false;
+        }
+        let is_told = !in_statement && !line.is_empty();
+        in_statement |= line.starts_with(STATEMENT);
+        is_told
+    };
+    let lines: Vec<&str> = stderr.lines().map(str::trim).filter(is_told).collect();
     let from = lines.len().saturating_sub(DETAIL_LINES);
     match lines.get(from..) {
         None | Some([]) => "it printed nothing".to_owned(),
@@ -189,5 +201,16 @@ mod tests {
             "line 15 | line 16 | line 17 | line 18 | line 19 | line 20"
         );
         assert_eq!(last_lines("\n"), "it printed nothing");
+        let statement = format!(
+            "Command was: CREATE TABLE t (\n{}",
+            "    a integer,\n".repeat(20)
+        );
+        let text = format!(
+            "pg_restore: error: could not execute query: ERROR:  no\n{statement}pg_restore: warning: w"
+        );
+        assert_eq!(
+            last_lines(&text),
+            "pg_restore: error: could not execute query: ERROR:  no | Command was: CREATE TABLE t ( | pg_restore: warning: w"
+        );
     }
 }

@@ -115,16 +115,16 @@ impl Classified for RestoreError {
             Self::NoRoom { .. } => "database.full",
             Self::NoCopy { .. } => "storage.no_copy",
             Self::NotConfigured(_) => "storage.not_configured",
-            Self::NothingRestored | Self::ArchiveIntoDatabase | Self::DumpIntoDirectory => {
-                "usage.wrong_destination"
-            }
+            Self::NothingRestored
+            | Self::ArchiveIntoDatabase
+            | Self::DumpIntoDirectory
+            | Self::PartReplaces => "usage.wrong_destination",
             Self::BadDatabaseName(_) => "usage.database_name",
             Self::RelativePath(_) => "usage.relative_path",
             Self::NoKey(_) => "key.none_fits",
             Self::NoTarget => "config.no_database",
             Self::PlainOwners => "restore.plain_owners",
             Self::OnlyWhole => "restore.only_whole",
-            Self::PartReplaces => "usage.wrong_destination",
             Self::NotATable(_) => "usage.table_name",
             Self::List(_) => "restore.list",
             Self::UnknownContent(_) => "integrity.unknown_content",

@@ -68,7 +68,7 @@ async fn fill(
                 keep,
                 replaces: false,
             };
-            into_database(origin, name, terms, parts, lease).await
+            Box::pin(into_database(origin, name, terms, parts, lease)).await
         }
         Destination::Directory { path } => {
             preflight(&origin, destination, parts).await?;

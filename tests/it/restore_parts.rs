@@ -104,11 +104,11 @@ async fn several_sessions_restore_the_whole_database() {
 async fn what_cannot_be_restored_in_part_is_refused_and_nothing_is_created() {
     let world = World::new(OBJECTS).await;
     let native = world.listed("database:kanbu", &world.deps).await;
-    let plain = Deps {
+    let by_kanbu = Deps {
         format: Format::Kanbu,
         ..world.deps.clone()
     };
-    let plain = world.listed("database:kanbu", &plain).await;
+    let plain = world.listed("database:kanbu", &by_kanbu).await;
     let name = unused();
     let live = Destination::Live {
         name: world.cluster.database().to_owned(),
@@ -152,7 +152,7 @@ async fn what_cannot_be_restored_in_part_is_refused_and_nothing_is_created() {
         .await
         .unwrap();
     let origin = origin.wanting(wanted(&["users"], &[], None));
-    let plan = restore::plan(&origin, &live, deps.parts()).await;
-    assert_eq!(plan.refusal().unwrap().code, "usage.wrong_destination");
+    let told = restore::plan(&origin, &live, deps.parts()).await;
+    assert_eq!(told.refusal().unwrap().code, "usage.wrong_destination");
     assert!(Wanted::named(&["a.b.c".to_owned()], &[], None).is_err());
 }

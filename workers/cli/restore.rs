@@ -30,9 +30,6 @@ pub struct Restore {
     /// Restore without any service, from a backup's file or from a storage directory
     #[arg(long, value_name = "FILE|DIR")]
     pub from: Option<PathBuf>,
-    /// Instead of the backup: create the roles that were dumped beside it and are missing on the server
-    #[arg(long, conflicts_with_all = ["into", "from", "no_owner", "replace"])]
-    pub globals: bool,
     /// Leave owners and grants out: everything will belong to the connecting role
     #[arg(long)]
     pub no_owner: bool,
@@ -55,6 +52,9 @@ pub struct Part {
     /// Load by so many sessions at once, from a copy of the dump on the worker's disk
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroU8>,
+    /// Instead of the backup: create the roles that were dumped beside it and are missing on the server
+    #[arg(long, conflicts_with_all = ["into", "from", "no_owner", "replace"])]
+    pub globals: bool,
 }
 
 /// In the live database's place.

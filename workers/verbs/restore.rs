@@ -29,7 +29,7 @@ use crate::{
 };
 
 pub async fn run(args: Restore, session: &Session) -> Result<Exit, Failure> {
-    if args.globals {
+    if args.part.globals {
         return restore_globals::run(&args, session).await;
     }
     if let Some(from) = args.from.clone() {

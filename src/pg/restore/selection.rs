@@ -163,7 +163,9 @@ impl Selection {
             .iter()
             .filter(|entry| choosing.members.contains(&entry.id));
         Ok(Choice {
-            list: list.map(|entry| format!("{};\n", entry.id)).collect(),
+            list: list.fold(String::new(), |list, entry| {
+                list + &format!("{};\n", entry.id)
+            }),
             left_out,
         })
     }
@@ -327,30 +329,26 @@ impl FromStr for TableName {
 
 /// The first part of a dotted name, and what follows it.
 fn part(text: &str) -> Option<(String, &str)> {
-    let (name, rest) = match text.strip_prefix('"') {
-        Some(quoted) => {
-            let mut end = None;
-            let mut marks = quoted.match_indices('"').peekable();
-            while let Some((at, _)) = marks.next() {
-                // A doubled mark is one of the name.
-                if marks.next_if(|(next, _)| *next == at + 1).is_none() {
-                    end = Some(at);
-                    break;
-                }
-            }
-            let end = end?;
-            (
-                quoted.get(..end)?.replace("\"\"", "\""),
-                quoted.get(end + 1..)?,
-            )
-        }
-        None => {
-            let end = text.find(['.', '"']).unwrap_or(text.len());
-            (text.get(..end)?.to_owned(), text.get(end..)?)
-        }
+    let (name, rest) = if let Some(quoted) = text.strip_prefix('"') {
+        quoted_part(quoted)?
+    } else {
+        let end = text.find(['.', '"']).unwrap_or(text.len());
+        (text.get(..end)?.to_owned(), text.get(end..)?)
     };
     let is_name = (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
     is_name.then_some((name, rest))
+}
+
+/// A name up to its closing mark, and what follows. A doubled mark is one of the name.
+fn quoted_part(text: &str) -> Option<(String, &str)> {
+    let mut marks = text.match_indices('"').peekable();
+    while let Some((at, _)) = marks.next() {
+        if marks.next_if(|(next, _)| *next == at + 1).is_none() {
+            let name = text.get(..at)?.replace("\"\"", "\"");
+            return Some((name, text.get(at + 1..)?));
+        }
+    }
+    None
 }
 
 impl TryFrom<String> for TableName {

@@ -122,9 +122,9 @@ impl Toc {
         Ok(Self::parse(&list))
     }
 
-    pub(super) fn parse(list: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut lines: Vec<Line<'_>> = Vec::new();
-        for line in list.lines() {
+        for line in text.lines() {
             match (line.strip_prefix(";\tdepends on:"), lines.last_mut()) {
                 (Some(needs), Some(last)) => {
                     let needs = needs.split_whitespace();
