@@ -114,6 +114,7 @@ fn numbers() -> impl Iterator<Item = Value> {
         json!(-1),
         json!(7.0),
         json!(7.5),
+        json!(255),
         json!(256),
         json!(4_294_967_295_u64),
         json!(4_294_967_296_u64),
@@ -165,6 +166,15 @@ fn values() -> Vec<Value> {
         json!(format!("{{{}}}", id.replace('-', ""))),
         json!(format!("{id} ")),
         json!("01890a5dac96-774b-bcce-b302-099a8057"),
+        json!("database"),
+    ];
+    numbers().chain(destinations()).chain(others).collect()
+}
+
+/// Where a restore may go, or nearly.
+fn destinations() -> impl Iterator<Item = Value> {
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    [
         json!({"database": {"name": "x"}}),
         json!({"database": {"name": ""}}),
         json!({"database": {"name": null}}),
@@ -185,9 +195,8 @@ fn values() -> Vec<Value> {
         json!({"directory": {"path": ["/x"]}}),
         json!({"directory": {"name": "/x"}}),
         json!({"database": {"name": "x"}, "directory": {"path": "/x"}}),
-        json!("database"),
-    ];
-    numbers().chain(others).collect()
+    ]
+    .into_iter()
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -198,7 +207,21 @@ fn value() -> impl Strategy<Value = Value> {
 fn members(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Backup => &["subject", "label", "pin", "Label", ""],
-        Kind::Restore => &["artifact", "into", "storage", "no_owner", "subject", ""],
+        Kind::Restore => &[
+            "artifact",
+            "into",
+            "storage",
+            "no_owner",
+            "keep",
+            "tables",
+            "schemas",
+            "jobs",
+            "confirm",
+            "no_safety_backup",
+            "keep_old_days",
+            "subject",
+            "",
+        ],
         Kind::Prune => &["subject", "keep", ""],
         Kind::Verify => &[
             "subject",

@@ -11,7 +11,7 @@ use std::{
 use futures::FutureExt;
 use kanbu_backup::{
     archive::Excludes,
-    backup::{self, Deps, Format, Sources, TreeSource},
+    backup::{self, ContentTerms, Deps, Format, Sources, TreeSource},
     catalog::{self, ArtifactView, CopyState},
     clock::SystemClock,
     control::ControlDb,
@@ -93,6 +93,7 @@ impl Set {
                     excludes: Excludes::none(),
                 }],
             },
+            content: ContentTerms::default(),
             history: db.clone(),
             clock: Arc::new(SystemClock),
         };
