@@ -43,6 +43,8 @@ mod inventory;
 mod inventory_kinds;
 #[path = "it/load_ways.rs"]
 mod load_ways;
+#[path = "it/object_kinds.rs"]
+mod object_kinds;
 #[path = "it/pipeline.rs"]
 mod pipeline;
 #[path = "it/pooler.rs"]
@@ -59,8 +61,6 @@ mod queue;
 mod restock;
 #[path = "it/restore_parts.rs"]
 mod restore_parts;
-#[path = "it/round_trip.rs"]
-mod round_trip;
 #[path = "it/scrub.rs"]
 mod scrub;
 #[path = "it/scrub_cadence.rs"]
