@@ -54,6 +54,7 @@ begin
         ('backup',  'subject',    true,  false, 'a subject'),
         ('backup',  'label',      false, true,  'a text'),
         ('backup',  'pin',        false, false, 'true or false'),
+        ('backup',  'schedule',   false, true,  'an id'),
         ('restore', 'artifact',   true,  false, 'an id'),
         ('restore', 'into',       true,  false, 'a database or a directory'),
         ('restore', 'storage',    false, true,  'a text'),
@@ -74,6 +75,7 @@ begin
         ('verify',  'older_than', false, true,  'a whole number of seconds'),
         ('verify',  'checks',     false, false, 'a list of texts'),
         ('verify',  'keep',       false, false, 'true or false'),
+        ('verify',  'schedule',   false, true,  'an id'),
         ('notify',  'subject',    true,  false, 'a subject'),
         ('notify',  'execution',  true,  false, 'an id')
       ) as v (kind, member, required, nullable, type) where v.kind = p_kind
@@ -246,12 +248,12 @@ begin
   -- RACE: the open job that made the insert give way may end before it is read. Then insert again.
   for round in 1..3 loop
     insert into job (id, kind, subject, exclusive, payload, payload_version, priority, run_at, max_attempts,
-                     backoff_base, backoff_cap, dedupe_key, request_key, request_digest, origin, parent_job_id,
-                     requested_by)
+                     backoff_base, backoff_cap, dedupe_key, request_key, request_digest, origin, schedule_id,
+                     parent_job_id, requested_by)
     values (p_id, p_kind, p_subject, rule.exclusive, p_payload, p_payload_version, p_priority,
             greatest(coalesce(p_run_at, now()), now()), coalesce(p_max_attempts, rule.max_attempts),
-            rule.backoff_base, rule.backoff_cap, p_dedupe_key, p_request_key, digest, p_origin, p_parent_job_id,
-            p_requested_by)
+            rule.backoff_base, rule.backoff_cap, p_dedupe_key, p_request_key, digest, p_origin,
+            id_of(p_payload ->> 'schedule'), p_parent_job_id, p_requested_by)
     on conflict do nothing;
     if found then
       perform pg_notify('kanbu_backup_job', p_kind);

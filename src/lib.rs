@@ -3,7 +3,7 @@
 //! The map of the house; `docs/ARCHITECTURE.md` has the rules. Imports go downwards only.
 //!
 //! - leaves: [`id`], [`clock`], [`fault`], [`bytes`]
-//! - vocabulary: [`job`] (what may be asked)
+//! - vocabulary: [`retention`] (what may go), [`job`] (what may be asked)
 //! - mechanisms: [`crypto`] (formats and keys), [`storage`] (places), [`pipeline`] (the stream of bytes), [`archive`] (a
 //!   directory as a stream), [`pg`] (speaking to PostgreSQL), [`control`] (our own database)
 //! - state: [`catalog`] (what we possess), [`execution`] (what happened), [`queue`] (how a job waits and is won)
@@ -28,6 +28,7 @@ pub mod pg;
 pub mod pipeline;
 pub mod queue;
 pub mod restore;
+pub mod retention;
 pub mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;

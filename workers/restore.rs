@@ -73,10 +73,10 @@ async fn safety_backup(
 ) -> Result<Safety, Failure> {
     lease.log("backing up the live database first");
     let lent = Arc::new(lease.lent(Phase::ReadBack));
+    let subject = Subject::new(Scope::Database, live).map_err(restore::RestoreError::from)?;
     let backup = Backup {
-        subject: Subject::new(Scope::Database, live).map_err(restore::RestoreError::from)?,
         label: Some(format!("before restore of {}", request.artifact.short())),
-        pin: false,
+        ..Backup::of(subject)
     };
     let plan = backup::plan(&backup, needs.backup, &lent)?;
     let effects = backup::perform(&backup, plan, needs.backup, &lent).await?;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Subject;
+use crate::id::ScheduleId;
 
 /// Make one backup of a subject on every required storage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,4 +17,19 @@ pub struct Backup {
     /// Pinned backups are never pruned.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pin: bool,
+    /// The schedule that it is made for, whose policy keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleId>,
+}
+
+impl Backup {
+    /// A backup of a subject, for nobody in particular.
+    pub fn of(subject: Subject) -> Self {
+        Self {
+            subject,
+            label: None,
+            pin: false,
+            schedule: None,
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Subject;
-use crate::id::ArtifactId;
+use crate::id::{ArtifactId, ScheduleId};
 
 /// Look at the copies of a subject's backups again, and mend them if that was asked for; or restore one of them in a test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Verify {
     /// For a proof on the protected server: leave the scratch database there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep: bool,
+    /// The schedule that it is made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleId>,
 }
 
 impl Verify {
@@ -44,6 +47,7 @@ impl Verify {
             older_than: None,
             checks: Vec::new(),
             keep: false,
+            schedule: None,
         }
     }
 

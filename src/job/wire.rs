@@ -69,9 +69,8 @@ mod tests {
     fn a_backup_payload_keeps_its_shape() {
         let subject: Subject = "database:kanbu".parse().unwrap();
         let job = Job::Backup(Backup {
-            subject,
             label: Some("before import".into()),
-            pin: false,
+            ..Backup::of(subject)
         });
         let payload = job.payload();
         assert_eq!(

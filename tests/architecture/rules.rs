@@ -7,6 +7,7 @@ use super::source::{Offence, Source, continues_a_word};
 /// The library's modules from the ground up. A module imports from the rows above its own, never from its own row.
 const ORDER: &[&[&str]] = &[
     &["id", "clock", "fault", "bytes"],
+    &["retention"],
     &["job"],
     &["crypto"],
     &["storage"],

@@ -208,11 +208,7 @@ impl World {
 }
 
 fn backup(subject: &str) -> NewJob {
-    let job = Job::Backup(Backup {
-        subject: subject.parse().unwrap(),
-        label: None,
-        pin: false,
-    });
+    let job = Job::Backup(Backup::of(subject.parse().unwrap()));
     NewJob::new(job, Origin::Operator)
 }
 

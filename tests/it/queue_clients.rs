@@ -147,9 +147,9 @@ fn login(admin: &Url, user: &str, password: &str) -> Url {
 
 fn a_backup(subject: &str, label: &str, pin: bool) -> Job {
     Job::Backup(Backup {
-        subject: subject.parse().unwrap(),
         label: Some(label.to_owned()),
         pin,
+        ..Backup::of(subject.parse().unwrap())
     })
 }
 

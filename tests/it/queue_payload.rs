@@ -1,7 +1,7 @@
 //! One definition of the payloads: what the database lets in is what Rust can read, and a job's subject is the same to both.
 
 use kanbu_backup::{
-    id::ArtifactId,
+    id::{ArtifactId, ScheduleId},
     job::{
         Days, Notify, Percent, Prune, Restore, RestoreInto, Scope, Subject, Verify, VerifyLevel,
     },
@@ -25,6 +25,10 @@ fn note() -> impl Strategy<Value = Option<String>> {
     prop::option::of("[^\0]{0,12}")
 }
 
+fn schedule() -> impl Strategy<Value = Option<ScheduleId>> {
+    any::<bool>().prop_map(|made| made.then(ScheduleId::new))
+}
+
 fn verify() -> impl Strategy<Value = Verify> {
     let one = any::<bool>().prop_map(|one| one.then(ArtifactId::new));
     let level = prop::sample::select(
@@ -38,7 +42,7 @@ fn verify() -> impl Strategy<Value = Verify> {
     let sample = prop::option::of(sample);
     let older_than = prop::option::of(any::<u32>());
     let checks = prop::collection::vec("[^\0]{0,12}", 0..3);
-    let proof = (checks, any::<bool>());
+    let proof = (checks, any::<bool>(), schedule());
     (
         subject(),
         one,
@@ -49,7 +53,7 @@ fn verify() -> impl Strategy<Value = Verify> {
         proof,
     )
         .prop_map(
-            |(subject, artifact, level, repair, sample, older_than, (checks, keep))| Verify {
+            |(subject, artifact, level, repair, sample, older_than, (checks, keep, schedule))| Verify {
                 subject,
                 artifact,
                 level,
@@ -58,6 +62,7 @@ fn verify() -> impl Strategy<Value = Verify> {
                 older_than,
                 checks,
                 keep,
+                schedule,
             },
         )
 }
@@ -76,11 +81,14 @@ fn job() -> impl Strategy<Value = Job> {
     let days = prop::option::of((1..=365_u16).prop_map(|days| Days::try_from(days).unwrap()));
     let replacing = (any::<bool>(), note(), note(), days);
     prop_oneof![
-        (subject(), note(), any::<bool>()).prop_map(|(subject, label, pin)| Job::Backup(Backup {
-            subject,
-            label,
-            pin
-        })),
+        (subject(), note(), any::<bool>(), schedule()).prop_map(
+            |(subject, label, pin, schedule)| Job::Backup(Backup {
+                subject,
+                label,
+                pin,
+                schedule
+            })
+        ),
         (into, note(), any::<bool>(), replacing).prop_map(|(into, storage, no_owner, more)| {
             let (keep, confirm, no_safety_backup, keep_old_days) = more;
             Job::Restore(Restore {
@@ -206,7 +214,7 @@ fn value() -> impl Strategy<Value = Value> {
 /// The members of a kind, and two of none.
 fn members(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Backup => &["subject", "label", "pin", "Label", ""],
+        Kind::Backup => &["subject", "label", "pin", "schedule", "Label", ""],
         Kind::Restore => &[
             "artifact",
             "into",
@@ -232,6 +240,7 @@ fn members(kind: Kind) -> &'static [&'static str] {
             "older_than",
             "checks",
             "keep",
+            "schedule",
             "backup",
             "",
         ],
@@ -393,11 +402,7 @@ async fn every_value_of_every_member_is_taken_by_both_sides_or_by_none() {
         name: "new".to_owned(),
     };
     let sound = [
-        Job::Backup(Backup {
-            subject: subject.clone(),
-            label: None,
-            pin: false,
-        }),
+        Job::Backup(Backup::of(subject.clone())),
         Job::Restore(Restore::of(ArtifactId::new(), into)),
         Job::Prune(Prune {
             subject: subject.clone(),

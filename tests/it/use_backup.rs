@@ -494,11 +494,7 @@ async fn the_sweep_takes_old_debris_and_leaves_what_lives_and_what_is_complete()
 
 /// The payloads of the jobs that follow a backup with this world's deps, by way of the queue.
 async fn following(world: &World, deps: &Deps) -> (Outcome, Vec<serde_json::Value>) {
-    let request = Job::Backup(Backup {
-        subject: "database:kanbu".parse().unwrap(),
-        label: None,
-        pin: false,
-    });
+    let request = Job::Backup(Backup::of("database:kanbu".parse().unwrap()));
     let mut tx = world.db.pool().begin().await.unwrap();
     let enqueued = queue::enqueue(&mut tx, &NewJob::new(request, Origin::Operator)).await;
     tx.commit().await.unwrap();

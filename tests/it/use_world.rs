@@ -293,11 +293,7 @@ pub(crate) async fn backup_of(
     deps: &Deps,
     lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
-    let request = Backup {
-        subject: subject(subject_text),
-        label: None,
-        pin: false,
-    };
+    let request = Backup::of(subject(subject_text));
     let plan = backup::plan(&request, deps, lease)?;
     backup::perform(&request, plan, deps, lease).await
 }

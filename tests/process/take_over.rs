@@ -17,12 +17,10 @@ use crate::{
 
 /// A backup job of its own, however many are open.
 async fn enqueue(world: &World, label: &str) -> JobId {
+    let subject = format!("database:{}", world.protected.name);
     let backup = Backup {
-        subject: format!("database:{}", world.protected.name)
-            .parse()
-            .unwrap(),
         label: Some(label.to_owned()),
-        pin: false,
+        ..Backup::of(subject.parse().unwrap())
     };
     let db: &ControlDb = world.db();
     let new = NewJob::new(Job::Backup(backup), Origin::Operator);

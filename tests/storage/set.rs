@@ -145,11 +145,7 @@ impl Set {
     }
 
     async fn enqueue(&self) -> kanbu_backup::id::JobId {
-        let request = Job::Backup(Backup {
-            subject: "source:app".parse().unwrap(),
-            label: None,
-            pin: false,
-        });
+        let request = Job::Backup(Backup::of("source:app".parse().unwrap()));
         let mut tx = self.db.pool().begin().await.unwrap();
         let enqueued = queue::enqueue(&mut tx, &NewJob::new(request, Origin::Operator)).await;
         tx.commit().await.unwrap();

@@ -28,9 +28,9 @@ pub async fn run(args: Backup, session: &Session) -> Result<Exit, Failure> {
     let configured = wiring::subjects(&session.config)?;
     let subject = subject(args.what, args.subject.as_deref(), &configured)?;
     let request = job::Backup {
-        subject,
         label: args.label,
         pin: args.pin,
+        ..job::Backup::of(subject)
     };
     let db = session.control().await?;
     if args.dry_run {

@@ -181,9 +181,8 @@ impl World {
 
     pub(crate) async fn order(&self, order: Order) -> JobId {
         let backup = Backup {
-            subject: order.subject.parse().unwrap(),
             label: Some(order.script.clone()),
-            pin: false,
+            ..Backup::of(order.subject.parse().unwrap())
         };
         let new = NewJob {
             max_attempts: order.max_attempts,
