@@ -6,6 +6,7 @@
     reason = "these comments are what `--help` prints, where backticks would show"
 )]
 
+mod execution;
 mod queue;
 mod restore;
 mod storage;
@@ -16,6 +17,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
+    execution::{By, Execution, Executions},
     queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
     restore::{Restore, Rollback},
     storage::{Acknowledge, Catalog, Import, Rebuild, Retire, Storage, Sync},
@@ -96,6 +98,9 @@ pub enum Command {
     /// Look at jobs and steer them
     #[command(subcommand)]
     Job(Job),
+    /// Look at the history of executions, page by page and in numbers
+    #[command(subcommand)]
+    Execution(Execution),
     /// Look at the queue, pause and limit it
     #[command(subcommand)]
     Queue(Queue),

@@ -65,6 +65,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Decrypt(args) => verbs::decrypt::run(args, session).await,
         Command::Delete(args) => verbs::delete::run(args, session).await,
         Command::Job(args) => verbs::job::run(args, session).await,
+        Command::Execution(args) => verbs::execution::run(args, session).await,
         Command::Queue(args) => verbs::queue::run(args, session).await,
         Command::Drain(args) => verbs::drain::run(args, session).await,
         Command::Enqueue(args) => verbs::enqueue::run(args, session).await,

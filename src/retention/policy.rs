@@ -80,9 +80,7 @@ impl Policy {
 
     /// Whether it lets anything go at all.
     pub fn deletes(&self) -> bool {
-        self.keep_last != Self::ALL
-            || self.max_age_days.is_some()
-            || self.max_total_bytes.is_some()
+        self.keep_last != Self::ALL || self.max_age_days.is_some() || self.max_total_bytes.is_some()
     }
 }
 

@@ -15,6 +15,8 @@ mod drain;
 mod endings;
 #[path = "queue_enqueue.rs"]
 mod enqueue;
+#[path = "queue_executions.rs"]
+mod executions;
 #[path = "queue_history.rs"]
 mod history;
 #[path = "queue_model.rs"]

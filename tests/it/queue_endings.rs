@@ -42,6 +42,16 @@ pub(super) async fn failed(world: &World, claimed: &Claimed, fault: Fault) {
     assert_eq!(answer, Answer::Closed);
 }
 
+pub(super) async fn ended_with(world: &World, claimed: &Claimed, effects: Effects) {
+    let answer = finish(world, claimed, done_with(effects)).await;
+    assert_eq!(answer, Answer::Closed);
+}
+
+pub(super) async fn cancelled(world: &World, claimed: &Claimed) {
+    let answer = finish(world, claimed, Close::Cancelled(Failure::cancelled())).await;
+    assert_eq!(answer, Answer::Closed);
+}
+
 async fn reap(world: &World) -> usize {
     queue::reap(&world.db).await.unwrap().len()
 }

@@ -109,7 +109,7 @@ async fn one(id: &str, session: &Session) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn history(execution: &ExecutionView) -> String {
+pub(super) fn history(execution: &ExecutionView) -> String {
     let outcome = execution
         .outcome
         .map_or_else(|| "running".to_owned(), |outcome| outcome.to_string());

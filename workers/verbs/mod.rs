@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod drain;
 pub mod enqueue;
 mod error;
+pub mod execution;
 mod follow;
 pub mod get;
 pub mod inspect;
