@@ -83,6 +83,12 @@ async fn a_test_restore_proves_a_backup_and_a_false_check_is_an_integrity_failur
     assert_eq!(runs[0].error_code.as_deref(), Some("proof.untrue"));
     let list = world.run(&["list"]).await.with(0);
     assert!(list.stdout.contains("FAILED"), "{}", list.stdout);
+    let doctor = world.run(&["doctor"]).await.with(1);
+    assert!(
+        doctor.stdout.contains("FAILED its last test restore"),
+        "{}",
+        doctor.stdout
+    );
     world.run(&["verify", "--stats"]).await.with(3);
     assert_eq!(left(&world).await, [""; 0]);
     let unread = world.run(&["test-restore", "--checks", "/nonexistent"]);

@@ -1,7 +1,8 @@
-//! The backups' part of `doctor`: those that are lost, and those that hang by their last copy.
+//! The backups' part of `doctor`: those that are lost, those that hang by their last copy, and those of which a test restore
+//! failed.
 
 use kanbu_backup::{
-    catalog::{self, ArtifactView, Filter, Risk},
+    catalog::{self, ArtifactView, Filter, Proof, Risk},
     control::ControlDb,
     fault::Failure,
 };
@@ -55,13 +56,38 @@ fn told(artifacts: &[ArtifactView]) -> Vec<Finding> {
             "kanbu-backup verify --all --repair",
         )),
     }
+    let failed: Vec<_> = artifacts
+        .iter()
+        .filter(|artifact| artifact.proof == Proof::Failed)
+        .collect();
+    findings.extend(failed.iter().take(NAMED).copied().map(unproven));
+    if let Some(others) = failed.len().checked_sub(NAMED).filter(|others| *others > 0) {
+        findings.push(Finding::wrong(
+            "backups",
+            format!("{others} more failed their last test restore"),
+            "kanbu-backup list",
+        ));
+    }
     if findings.is_empty() {
         findings.push(Finding::good(
             "backups",
-            format!("{}, none of them lost or on its last copy", artifacts.len()),
+            format!(
+                "{}, none of them lost, on its last copy, or found bad by a test restore",
+                artifacts.len()
+            ),
         ));
     }
     findings
+}
+
+/// One that cannot be relied on although its bytes are right.
+fn unproven(artifact: &ArtifactView) -> Finding {
+    let id = artifact.id.short();
+    Finding::wrong(
+        format!("backup {id}"),
+        format!("of {}, FAILED its last test restore", artifact.subject),
+        &format!("kanbu-backup show {id} says why; then kanbu-backup test-restore {id}"),
+    )
 }
 
 fn finding(artifact: &ArtifactView, risk: &Risk) -> Finding {
