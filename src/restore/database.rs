@@ -3,20 +3,25 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::{Instant, interval};
 
 use super::{
     DatabaseTarget, Origin, RestoreError, plan,
     right::Right,
+    settle::{EVERY, PATIENCE},
     wanted::{self, Chosen},
 };
 use crate::{
     bytes::ByteSize,
     crypto::Keyring,
     execution::{Effects, Phase, Warning},
-    fault::Failure,
+    fault::{Classified as _, Failure, Fault},
+    id::ExecutionId,
     pg::{
         cluster::Cluster,
         dump::DumpFormat,
+        error::PgError,
+        guard::{end_work, marked},
         inventory::{self, Difference, Inventory, Weight},
         restore::{self as pg, Differences, LoadOptions, UseList},
         swap,
@@ -87,17 +92,11 @@ impl<'a> NewDatabase<'a> {
         keyring: &Keyring,
         right: &Right,
     ) -> Result<Made, Failure> {
-        let shape = origin.shape();
         let execution = right.lease.execution();
         let wanted = &origin.wanted;
         let chosen = wanted.choose(&origin, self.tools, keyring, right).await?;
-        let differences = pg::create_database(self.cluster, &self.name, &shape, execution).await?;
-        right.lease.log(format!("created database {}", self.name));
-        match self.fill(&origin, chosen, keyring, right).await {
-            Ok(mut made) => {
-                made.warnings.splice(0..0, differing(differences));
-                Ok(made)
-            }
+        match self.create_and_fill(&origin, chosen, keyring, right).await {
+            Ok(made) => Ok(made),
             Err(failure) if self.terms.keep && failure.code == "restore.differs" => {
                 right
                     .lease
@@ -113,6 +112,21 @@ impl<'a> NewDatabase<'a> {
             )
             .await),
         }
+    }
+
+    async fn create_and_fill(
+        &self,
+        origin: &Origin,
+        chosen: Option<Chosen>,
+        keyring: &Keyring,
+        right: &Right,
+    ) -> Result<Made, Failure> {
+        let (shape, execution) = (origin.shape(), right.lease.execution());
+        let differences = pg::create_database(self.cluster, &self.name, &shape, execution).await?;
+        right.lease.log(format!("created database {}", self.name));
+        let mut made = self.fill(origin, chosen, keyring, right).await?;
+        made.warnings.splice(0..0, differing(differences));
+        Ok(made)
     }
 
     async fn fill(
@@ -259,14 +273,14 @@ impl Made {
     }
 }
 
-/// If even dropping fails, both reasons are told.
+/// If even dropping fails, both reasons are told; whoever tidies up drops it then.
 pub(super) async fn dropped(
     cluster: &Cluster,
     name: &str,
     failure: Failure,
     right: &Right,
 ) -> Failure {
-    match pg::drop_database(cluster, name, right.lease.execution()).await {
+    match drop_patiently(cluster, right).await {
         Ok(()) => {
             right
                 .lease
@@ -281,6 +295,32 @@ pub(super) async fn dropped(
             }
         }
     }
+}
+
+/// A server that went away in the middle of a load may be back in a moment.
+async fn drop_patiently(cluster: &Cluster, right: &Right) -> Result<(), PgError> {
+    let (deadline, mut rounds) = (Instant::now() + PATIENCE, interval(EVERY));
+    loop {
+        rounds.tick().await;
+        let dropped = drop_all(cluster, right.lease.execution()).await;
+        let is_worth_waiting = right.lease.stopped().is_ok() && Instant::now() < deadline;
+        match dropped {
+            Err(error) if error.fault() == Fault::Transient && is_worth_waiting => {}
+            ended => return ended,
+        }
+    }
+}
+
+/// Whatever this execution has made, under the name that it was to have or under the first one.
+async fn drop_all(cluster: &Cluster, execution: ExecutionId) -> Result<(), PgError> {
+    // RACE: a server goes on making a database when the line to whoever ordered it is cut.
+    end_work(cluster, execution).await?;
+    for (name, made_by) in marked(cluster).await? {
+        if made_by == execution {
+            pg::drop_database(cluster, &name, execution).await?;
+        }
+    }
+    Ok(())
 }
 
 fn differing(differences: Differences) -> impl Iterator<Item = Warning> {
