@@ -151,6 +151,11 @@ impl ScratchServer {
         Ok(lacking)
     }
 
+    /// Waits until it has ended by itself, and says with which last words.
+    pub async fn ended(&self) -> ServerError {
+        self.server.ended().await
+    }
+
     pub async fn stop(self) -> Result<(), ServerError> {
         self.server.discard().await
     }

@@ -122,7 +122,12 @@ async fn while_it_runs(
         toolset.text,
         directory.display()
     ));
-    let trial = on_it(proving, origin, &server).await;
+    // Nobody starts it again, and so nothing is to be waited for.
+    let trial = tokio::select! {
+        biased;
+        end = server.ended() => Err(Off::Failed(end.into())),
+        trial = on_it(proving, origin, &server) => trial,
+    };
     if let Err(error) = server.stop().await {
         lease.log(format!("the private PostgreSQL did not stop well: {error}"));
     }
