@@ -65,8 +65,12 @@ mod restock;
 mod restore_faults;
 #[path = "it/restore_harm.rs"]
 mod restore_harm;
+#[path = "it/restore_legacy.rs"]
+mod restore_legacy;
 #[path = "it/restore_parts.rs"]
 mod restore_parts;
+#[path = "it/restore_plan.rs"]
+mod restore_plan;
 #[path = "it/restore_versions.rs"]
 mod restore_versions;
 #[path = "it/scrub.rs"]

@@ -116,6 +116,13 @@ pub fn missing_role(stderr: &str) -> Option<String> {
     tail.starts_with(" does not exist").then(|| role.to_owned())
 }
 
+/// The tablespace of `invalid value for parameter "default_tablespace": "fast"`.
+pub fn missing_tablespace(stderr: &str) -> Option<String> {
+    let (_, rest) = stderr.split_once("parameter \"default_tablespace\": \"")?;
+    let (tablespace, _) = rest.split_once('"')?;
+    Some(tablespace.to_owned())
+}
+
 /// Before the statement that failed, which may be longer than all that is kept.
 const STATEMENT: &str = "Command was:";
 

@@ -86,6 +86,8 @@ pub(crate) struct Stage {
     pub(crate) keyring: Keyring,
     pub(crate) toolsets: Vec<Toolset>,
     pub(crate) no_owner: bool,
+    /// Restored instead of the backup.
+    pub(crate) file: Option<PathBuf>,
     /// Of a test restore.
     pub(crate) checks: Vec<String>,
     directory: ScratchDirectory,
@@ -125,6 +127,7 @@ impl Stage {
             keyring: world.deps.keyring.clone(),
             toolsets: toolsets().await,
             no_owner: false,
+            file: None,
             checks: Vec::new(),
             directory: ScratchDirectory::new(),
             before,
@@ -203,7 +206,25 @@ impl Stage {
         }
     }
 
-    async fn origin(&self, deps: &restore::Deps) -> Result<Origin, Failure> {
+    /// Takes what is there now for what must stay.
+    pub(crate) async fn remember(&mut self) {
+        self.before = state(&self.world.cluster).await;
+    }
+
+    /// Takes back what a restore replaced, and drops what had replaced it.
+    pub(crate) async fn rolled_back(&self, restore: ExecutionId) {
+        let deps = self.deps().await;
+        let confirm = restore::confirmation(&deps, self.live());
+        let lease = Arc::new(Lease::unattended());
+        let effects = restore::rollback(&restore.to_string(), Some(&confirm), &deps, &lease).await;
+        let undone = effects.unwrap().result["rollback"]["kept_as"].clone();
+        self.world.drop_database(undone.as_str().unwrap()).await;
+    }
+
+    pub(crate) async fn origin(&self, deps: &restore::Deps) -> Result<Origin, Failure> {
+        if let Some(file) = &self.file {
+            return Ok(Origin::of_file(file)?);
+        }
         Origin::of_artifact(self.artifact.id, None, &deps.storages, &deps.catalog).await
     }
 

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use kanbu_backup::{
     backup::Format,
     execution::Lease,
-    fault::{Failure, Fault},
-    id::ExecutionId,
+    fault::Fault,
     job::Kind,
     pg::{facts::Shape, restore::create_database},
     restore,
@@ -15,10 +14,7 @@ use kanbu_backup::{
 };
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::{
-    fault_world::{Line, Stage, Way, content},
-    protected::execute,
-};
+use crate::fault_world::{Line, Stage, Way, content};
 
 /// What can be seen of a replacement at work; each of them is cut off from the server then.
 const MOMENTS: [&str; 5] = [
@@ -42,20 +38,6 @@ async fn seen(connection: &mut PgConnection, moment: &str) {
         }
         rounds.tick().await;
     }
-}
-
-async fn rolled_back(stage: &Stage, restore: ExecutionId) -> Result<(), Failure> {
-    let deps = stage.deps().await;
-    let confirm = restore::confirmation(&deps, stage.live());
-    let lease = Arc::new(Lease::unattended());
-    let effects = restore::rollback(&restore.to_string(), Some(&confirm), &deps, &lease).await?;
-    let undone = effects.result["rollback"]["kept_as"].as_str().unwrap();
-    execute(
-        &stage.world.cluster,
-        &format!("drop database {undone} with (force)"),
-    )
-    .await;
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +68,7 @@ async fn a_line_that_is_cut_at_any_step_of_a_replacement_leaves_one_of_the_two_a
                 );
                 let kept = effects.result["replacement"]["kept_as"].as_str().unwrap();
                 assert!(stage.world.has_database(kept).await, "{moment}");
-                rolled_back(&stage, lease.execution()).await.unwrap();
+                stage.rolled_back(lease.execution()).await;
             }
             Err(failure) => {
                 failed += 1;
