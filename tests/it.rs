@@ -43,6 +43,8 @@ mod import;
 mod inventory;
 #[path = "it/inventory_kinds.rs"]
 mod inventory_kinds;
+#[path = "it/inventory_rights.rs"]
+mod inventory_rights;
 #[path = "it/load_ways.rs"]
 mod load_ways;
 #[path = "it/object_kinds.rs"]

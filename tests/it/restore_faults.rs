@@ -258,7 +258,7 @@ async fn programs_with_a_small_disk(directory: &Path, place: &Path) -> Option<Ve
         eprintln!("no real disk was filled, no mounts on this host: {error}");
         return None;
     }
-    let mut found = find_toolsets(&[bin.clone()], None).await;
+    let mut found = find_toolsets(std::slice::from_ref(&bin), None).await;
     let bin = fs::canonicalize(bin).unwrap();
     found.retain(|set| set.directory == bin);
     Some(found)

@@ -151,6 +151,7 @@ async fn a_plan_tells_of_versions_room_names_roles_and_extensions() {
     assert_told(&draft.plan(&beside()).await, "versions", Fail, "99");
     let future = Toolset {
         version: (99, 1),
+        has_client: true,
         ..draft.stage.toolsets[0].clone()
     };
     let deps = draft.with_target(|target| target.toolsets.push(future));
@@ -170,8 +171,8 @@ async fn a_plan_tells_of_versions_room_names_roles_and_extensions() {
     draft.origin.server = None;
     assert_told(&draft.plan(&beside()).await, "room", Pass, "is not known");
     // Only some roles are told where the server's files are.
-    let plain = draft.stage.world.as_role("plain");
-    let deps = draft.with_target(|target| target.cluster = plain);
+    let as_role = draft.stage.world.as_role("plain");
+    let deps = draft.with_target(|target| target.cluster = as_role);
     let plan = restore::plan(&draft.origin, &beside(), deps.parts()).await;
     assert_told(&plan, "room", Warn, "can't be seen from here");
 
@@ -194,23 +195,18 @@ async fn a_plan_tells_of_versions_room_names_roles_and_extensions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_tells_of_rights_and_of_all_that_holds_on_to_the_live_database() {
-    let settings = [("wal_level", "logical"), ("max_prepared_transactions", "5")];
-    let server = TestServer::start(&settings).await;
+async fn a_plan_tells_whether_the_connecting_role_may_replace_the_live_database() {
+    let server = TestServer::start(&[]).await;
     let roles =
         "create role stranger login password 'x'; create role maker login createdb password 'x';
         create role owner login createdb password 'x';
         do $$ begin execute format('alter database %I owner to owner', current_database()); end $$";
     let draft = Draft::new(&server, roles).await;
-    let (live, cluster) = (draft.live(), &draft.stage.world.cluster);
+    let live = draft.live();
     let plan = draft.plan(&live).await;
     assert_eq!(plan.refusal(), None, "{plan:#?}");
     assert_told(&plan, "live", Pass, "is kept when it gives way");
     assert_told(&plan, "rights", Pass, "and sessions ended");
-    assert_told(&plan, "sessions", Pass, "nobody is connected");
-    for name in ["fence", "prepared", "slots", "kanbu"] {
-        assert!(found(&plan, name).is_none(), "{name}: {plan:#?}");
-    }
 
     for (role, verdict, words) in [
         ("stranger", Fail, "may not create databases"),
@@ -232,7 +228,19 @@ async fn a_plan_tells_of_rights_and_of_all_that_holds_on_to_the_live_database() 
         Fail,
         "is not the live database here",
     );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_tells_of_all_that_holds_on_to_the_live_database() {
+    let settings = [("wal_level", "logical"), ("max_prepared_transactions", "5")];
+    let server = TestServer::start(&settings).await;
+    let draft = Draft::new(&server, "").await;
+    let (live, cluster) = (draft.live(), &draft.stage.world.cluster);
+    let plan = draft.plan(&live).await;
+    assert_told(&plan, "sessions", Pass, "nobody is connected");
+    for name in ["fence", "prepared", "slots", "kanbu"] {
+        assert!(found(&plan, name).is_none(), "{name}: {plan:#?}");
+    }
     let mut session = cluster.connect(None).await.unwrap();
     // The slot first: it would wait for the transaction.
     let held = "select pg_create_logical_replication_slot('slot', 'pgoutput');

@@ -367,7 +367,7 @@ async fn a_client_that_writes_all_the_time_sees_one_pause_and_no_other_error() {
         told.rows.len(),
         told.longest_pause
     );
-    let refusals = told.refusals;
+    let refusals = &told.refusals;
     // Ended; refused behind the fence; or met between the two names.
     let known = ["57P01", "55000", "3D000"];
     assert!(!refusals.is_empty());
@@ -392,6 +392,18 @@ async fn a_client_that_writes_all_the_time_sees_one_pause_and_no_other_error() {
     let old = count(&scene.world.cluster, rest).await;
     let new = count(&scene.world.cluster.with_database(undone), rest).await;
     assert_eq!((old, new), (500, 500));
+    assert_kept(&scene, undone, &told.rows).await;
+    let newcomers = "select count(*) from people where name = 'newcomer'";
+    assert_eq!(count(&scene.world.cluster, newcomers).await, 1);
+    assert_eq!(
+        count(&scene.world.cluster.with_database(undone), newcomers).await,
+        0
+    );
+    scene.clear().await;
+}
+
+/// Every row that the client was told to be there is in the database that it was told of.
+async fn assert_kept(scene: &Scene, undone: &str, promised_rows: &[(i64, i32)]) {
     let mut taken = 0;
     for database in [scene.live(), undone] {
         let busy =
@@ -403,7 +415,7 @@ async fn a_client_that_writes_all_the_time_sees_one_pause_and_no_other_error() {
             .fetch_all(&mut connection)
             .await
             .unwrap();
-        let ours = told.rows.iter().filter(|(oid, _)| *oid == there[0].0);
+        let ours = promised_rows.iter().filter(|(oid, _)| *oid == there[0].0);
         let promised: Vec<_> = ours.copied().collect();
         taken += promised.len();
         assert!(
@@ -416,14 +428,7 @@ async fn a_client_that_writes_all_the_time_sees_one_pause_and_no_other_error() {
             "{database} has rows that nobody wrote"
         );
     }
-    assert_eq!(taken, told.rows.len(), "a third database took rows");
-    let newcomers = "select count(*) from people where name = 'newcomer'";
-    assert_eq!(count(&scene.world.cluster, newcomers).await, 1);
-    assert_eq!(
-        count(&scene.world.cluster.with_database(undone), newcomers).await,
-        0
-    );
-    scene.clear().await;
+    assert_eq!(taken, promised_rows.len(), "a third database took rows");
 }
 
 async fn count(cluster: &Cluster, query: &str) -> i64 {

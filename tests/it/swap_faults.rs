@@ -115,8 +115,7 @@ async fn a_server_that_crashes_behind_the_fence_comes_again_with_the_old_databas
         "{failure}"
     );
     stage.assert_unharmed("a crash behind the fence").await;
-    let state = "select state from kanbu_backup.replacement";
-    let states: Vec<String> = sqlx::query_scalar(state)
+    let states: Vec<String> = sqlx::query_scalar("select state from kanbu_backup.replacement")
         .fetch_all(stage.world.db.bare_pool())
         .await
         .unwrap();
