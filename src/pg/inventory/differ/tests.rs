@@ -79,304 +79,312 @@ fn hold(cases: &[Case]) {
 
 use Weight::{Real, Tolerable};
 
+const ROWS_AND_SEQUENCES: &[Case] = &[
+    (|_, _| {}, None),
+    (
+        |_, found| found.tables[0].rows = 299,
+        Some((
+            Real,
+            "content.rows",
+            "table public.card has 299 rows instead of 300",
+        )),
+    ),
+    (
+        |_, found| found.tables[0].rows = 301,
+        Some((
+            Real,
+            "content.rows",
+            "table public.card has 301 rows instead of 300",
+        )),
+    ),
+    // That it is missing is told among the objects.
+    (|_, found| found.tables.clear(), None),
+    // An estimate is right to a tenth.
+    (
+        |expected, found| {
+            expected.tables[0].exact = false;
+            found.tables[0].rows = 280;
+        },
+        None,
+    ),
+    (
+        |expected, found| {
+            expected.tables[0].exact = false;
+            found.tables[0].rows = 200;
+        },
+        Some((
+            Tolerable,
+            "content.rows_estimated",
+            "table public.card has 200 rows; 300 were only estimated",
+        )),
+    ),
+    (
+        |_, found| found.tables[0].exact = false,
+        Some((
+            Tolerable,
+            "content.rows_estimated",
+            "table public.card should have 300 rows and was not counted",
+        )),
+    ),
+    (
+        |_, found| found.sequences[0].last_value = 41,
+        Some((
+            Real,
+            "content.sequence",
+            "sequence public.numbers stands at 41 instead of 42",
+        )),
+    ),
+    (
+        |_, found| found.sequences[0].is_called = false,
+        Some((
+            Real,
+            "content.sequence",
+            "sequence public.numbers stands at 42 instead of 42",
+        )),
+    ),
+    // It moved while the dump ran: any value on the way is right, in either direction, and none beyond.
+    (
+        |expected, found| {
+            expected.sequences[0].moved_to = Some(50);
+            found.sequences[0].last_value = 50;
+        },
+        None,
+    ),
+    (
+        |expected, found| {
+            expected.sequences[0].moved_to = Some(30);
+            found.sequences[0].last_value = 35;
+        },
+        None,
+    ),
+    (
+        |expected, found| {
+            expected.sequences[0].moved_to = Some(50);
+            found.sequences[0].last_value = 51;
+        },
+        Some((
+            Real,
+            "content.sequence",
+            "sequence public.numbers stands at 51 instead of 42",
+        )),
+    ),
+];
+
 #[test]
 fn rows_and_sequences_are_compared_as_exactly_as_they_are_known() {
-    hold(&[
-        (|_, _| {}, None),
-        (
-            |_, found| found.tables[0].rows = 299,
-            Some((
-                Real,
-                "content.rows",
-                "table public.card has 299 rows instead of 300",
-            )),
-        ),
-        (
-            |_, found| found.tables[0].rows = 301,
-            Some((
-                Real,
-                "content.rows",
-                "table public.card has 301 rows instead of 300",
-            )),
-        ),
-        // That it is missing is told among the objects.
-        (|_, found| found.tables.clear(), None),
-        // An estimate is right to a tenth.
-        (
-            |expected, found| {
-                expected.tables[0].exact = false;
-                found.tables[0].rows = 280;
-            },
-            None,
-        ),
-        (
-            |expected, found| {
-                expected.tables[0].exact = false;
-                found.tables[0].rows = 200;
-            },
-            Some((
-                Tolerable,
-                "content.rows_estimated",
-                "table public.card has 200 rows; 300 were only estimated",
-            )),
-        ),
-        (
-            |_, found| found.tables[0].exact = false,
-            Some((
-                Tolerable,
-                "content.rows_estimated",
-                "table public.card should have 300 rows and was not counted",
-            )),
-        ),
-        (
-            |_, found| found.sequences[0].last_value = 41,
-            Some((
-                Real,
-                "content.sequence",
-                "sequence public.numbers stands at 41 instead of 42",
-            )),
-        ),
-        (
-            |_, found| found.sequences[0].is_called = false,
-            Some((
-                Real,
-                "content.sequence",
-                "sequence public.numbers stands at 42 instead of 42",
-            )),
-        ),
-        // It moved while the dump ran: any value on the way is right, in either direction, and none beyond.
-        (
-            |expected, found| {
-                expected.sequences[0].moved_to = Some(50);
-                found.sequences[0].last_value = 50;
-            },
-            None,
-        ),
-        (
-            |expected, found| {
-                expected.sequences[0].moved_to = Some(30);
-                found.sequences[0].last_value = 35;
-            },
-            None,
-        ),
-        (
-            |expected, found| {
-                expected.sequences[0].moved_to = Some(50);
-                found.sequences[0].last_value = 51;
-            },
-            Some((
-                Real,
-                "content.sequence",
-                "sequence public.numbers stands at 51 instead of 42",
-            )),
-        ),
-    ]);
+    hold(ROWS_AND_SEQUENCES);
 }
+
+const OBJECTS: &[Case] = &[
+    (
+        |_, found| object(found, "index").print = "two".to_owned(),
+        Some((
+            Real,
+            "content.object_differs",
+            "index public.card_idx differs",
+        )),
+    ),
+    (
+        |_, found| found.objects.retain(|object| object.kind != "index"),
+        Some((
+            Real,
+            "content.object_missing",
+            "index public.card_idx is missing",
+        )),
+    ),
+    (
+        |expected, _| expected.objects.retain(|object| object.kind != "index"),
+        Some((
+            Real,
+            "content.object_unexpected",
+            "index public.card_idx was not there before",
+        )),
+    ),
+    (
+        |_, found| object(found, "columns").print = "two".to_owned(),
+        Some((
+            Real,
+            "content.object_differs",
+            "the set of columns of public.card differs",
+        )),
+    ),
+    (
+        |_, found| object(found, "owner").print = "two".to_owned(),
+        Some((
+            Real,
+            "content.object_differs",
+            "the owner of table public.card differs",
+        )),
+    ),
+    (
+        |_, found| object(found, "grants").print = "two".to_owned(),
+        Some((
+            Real,
+            "content.object_differs",
+            "the set of grants of table public.card differs",
+        )),
+    ),
+    (
+        |_, found| object(found, "database setting").print = "two".to_owned(),
+        Some((
+            Tolerable,
+            "content.object_differs",
+            "database setting work_mem differs",
+        )),
+    ),
+    (
+        |_, found| object(found, "database owner").print = "two".to_owned(),
+        Some((
+            Tolerable,
+            "content.object_differs",
+            "the owner of the database differs",
+        )),
+    ),
+    (
+        |_, found| found.objects.retain(|object| object.kind != "comment"),
+        Some((
+            Tolerable,
+            "content.object_missing",
+            "the comment of schema public is missing",
+        )),
+    ),
+    (
+        |_, found| found.large_objects = 1,
+        Some((
+            Real,
+            "content.large_objects",
+            "there are 1 large objects instead of 2",
+        )),
+    ),
+    (
+        |_, found| found.collation = "de_DE".to_owned(),
+        Some((
+            Tolerable,
+            "content.locale",
+            "the database's collation is de_DE instead of C",
+        )),
+    ),
+    (
+        |_, found| found.encoding = "LATIN1".to_owned(),
+        Some((
+            Tolerable,
+            "content.locale",
+            "the database's encoding is LATIN1 instead of UTF8",
+        )),
+    ),
+    (
+        |_, found| found.taken_at = DateTime::from_timestamp(9, 0).unwrap(),
+        None,
+    ),
+];
 
 #[test]
 fn an_object_that_is_missing_new_or_different_is_named_and_what_no_dump_holds_is_tolerable() {
-    hold(&[
-        (
-            |_, found| object(found, "index").print = "two".to_owned(),
-            Some((
-                Real,
-                "content.object_differs",
-                "index public.card_idx differs",
-            )),
-        ),
-        (
-            |_, found| found.objects.retain(|object| object.kind != "index"),
-            Some((
-                Real,
-                "content.object_missing",
-                "index public.card_idx is missing",
-            )),
-        ),
-        (
-            |expected, _| expected.objects.retain(|object| object.kind != "index"),
-            Some((
-                Real,
-                "content.object_unexpected",
-                "index public.card_idx was not there before",
-            )),
-        ),
-        (
-            |_, found| object(found, "columns").print = "two".to_owned(),
-            Some((
-                Real,
-                "content.object_differs",
-                "the set of columns of public.card differs",
-            )),
-        ),
-        (
-            |_, found| object(found, "owner").print = "two".to_owned(),
-            Some((
-                Real,
-                "content.object_differs",
-                "the owner of table public.card differs",
-            )),
-        ),
-        (
-            |_, found| object(found, "grants").print = "two".to_owned(),
-            Some((
-                Real,
-                "content.object_differs",
-                "the set of grants of table public.card differs",
-            )),
-        ),
-        (
-            |_, found| object(found, "database setting").print = "two".to_owned(),
-            Some((
-                Tolerable,
-                "content.object_differs",
-                "database setting work_mem differs",
-            )),
-        ),
-        (
-            |_, found| object(found, "database owner").print = "two".to_owned(),
-            Some((
-                Tolerable,
-                "content.object_differs",
-                "the owner of the database differs",
-            )),
-        ),
-        (
-            |_, found| found.objects.retain(|object| object.kind != "comment"),
-            Some((
-                Tolerable,
-                "content.object_missing",
-                "the comment of schema public is missing",
-            )),
-        ),
-        (
-            |_, found| found.large_objects = 1,
-            Some((
-                Real,
-                "content.large_objects",
-                "there are 1 large objects instead of 2",
-            )),
-        ),
-        (
-            |_, found| found.collation = "de_DE".to_owned(),
-            Some((
-                Tolerable,
-                "content.locale",
-                "the database's collation is de_DE instead of C",
-            )),
-        ),
-        (
-            |_, found| found.encoding = "LATIN1".to_owned(),
-            Some((
-                Tolerable,
-                "content.locale",
-                "the database's encoding is LATIN1 instead of UTF8",
-            )),
-        ),
-        (
-            |_, found| found.taken_at = DateTime::from_timestamp(9, 0).unwrap(),
-            None,
-        ),
-    ]);
+    hold(OBJECTS);
 }
+
+const EXTENSIONS: &[Case] = &[
+    (
+        |_, found| found.extensions[0].version = "1.10".to_owned(),
+        Some((
+            Tolerable,
+            "content.extension_version",
+            "extension pg_trgm has version 1.10 instead of 1.9",
+        )),
+    ),
+    (
+        |_, found| found.extensions[0].version = "1.8".to_owned(),
+        Some((
+            Real,
+            "content.extension_version",
+            "extension pg_trgm has version 1.8 instead of 1.9",
+        )),
+    ),
+    // The server could have installed it, so it was lost.
+    (
+        |_, found| found.extensions.clear(),
+        Some((
+            Real,
+            "content.extension_missing",
+            "extension pg_trgm is missing",
+        )),
+    ),
+    (
+        |_, found| {
+            found.extensions.clear();
+            found.installable.clear();
+        },
+        Some((
+            Tolerable,
+            "content.extension_missing",
+            "extension pg_trgm is missing",
+        )),
+    ),
+    (
+        |expected, found| {
+            expected.extensions[0].needed = true;
+            found.extensions.clear();
+            found.installable.clear();
+        },
+        Some((
+            Real,
+            "content.extension_missing",
+            "extension pg_trgm is missing",
+        )),
+    ),
+];
 
 #[test]
 fn an_extension_may_be_newer_and_may_be_missing_where_nobody_needs_it_and_nobody_can_install_it() {
-    hold(&[
-        (
-            |_, found| found.extensions[0].version = "1.10".to_owned(),
-            Some((
-                Tolerable,
-                "content.extension_version",
-                "extension pg_trgm has version 1.10 instead of 1.9",
-            )),
-        ),
-        (
-            |_, found| found.extensions[0].version = "1.8".to_owned(),
-            Some((
-                Real,
-                "content.extension_version",
-                "extension pg_trgm has version 1.8 instead of 1.9",
-            )),
-        ),
-        // The server could have installed it, so it was lost.
-        (
-            |_, found| found.extensions.clear(),
-            Some((
-                Real,
-                "content.extension_missing",
-                "extension pg_trgm is missing",
-            )),
-        ),
-        (
-            |_, found| {
-                found.extensions.clear();
-                found.installable.clear();
-            },
-            Some((
-                Tolerable,
-                "content.extension_missing",
-                "extension pg_trgm is missing",
-            )),
-        ),
-        (
-            |expected, found| {
-                expected.extensions[0].needed = true;
-                found.extensions.clear();
-                found.installable.clear();
-            },
-            Some((
-                Real,
-                "content.extension_missing",
-                "extension pg_trgm is missing",
-            )),
-        ),
-    ]);
+    hold(EXTENSIONS);
 }
+
+const VERSIONS: &[Case] = &[
+    (
+        |_, found| {
+            found.server_version_num = 170_010;
+            object(found, "index").print = "two".to_owned();
+        },
+        None,
+    ),
+    (
+        |_, found| {
+            found.server_version_num = 170_010;
+            found.objects.retain(|object| object.kind != "index");
+        },
+        Some((
+            Real,
+            "content.object_missing",
+            "index public.card_idx is missing",
+        )),
+    ),
+    (
+        |expected, found| {
+            found.server_version_num = 170_010;
+            expected.objects.retain(|object| object.kind != "index");
+        },
+        Some((
+            Tolerable,
+            "content.object_unexpected",
+            "index public.card_idx was not there before",
+        )),
+    ),
+    (
+        |_, found| {
+            found.server_version_num = 170_010;
+            found.tables[0].rows = 1;
+        },
+        Some((
+            Real,
+            "content.rows",
+            "table public.card has 1 rows instead of 300",
+        )),
+    ),
+];
 
 #[test]
 fn between_two_versions_names_are_compared_and_definitions_are_not() {
-    hold(&[
-        (
-            |_, found| {
-                found.server_version_num = 170_010;
-                object(found, "index").print = "two".to_owned();
-            },
-            None,
-        ),
-        (
-            |_, found| {
-                found.server_version_num = 170_010;
-                found.objects.retain(|object| object.kind != "index");
-            },
-            Some((
-                Real,
-                "content.object_missing",
-                "index public.card_idx is missing",
-            )),
-        ),
-        (
-            |expected, found| {
-                found.server_version_num = 170_010;
-                expected.objects.retain(|object| object.kind != "index");
-            },
-            Some((
-                Tolerable,
-                "content.object_unexpected",
-                "index public.card_idx was not there before",
-            )),
-        ),
-        (
-            |_, found| {
-                found.server_version_num = 170_010;
-                found.tables[0].rows = 1;
-            },
-            Some((
-                Real,
-                "content.rows",
-                "table public.card has 1 rows instead of 300",
-            )),
-        ),
-    ]);
+    hold(VERSIONS);
 }
 
 #[test]
