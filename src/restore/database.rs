@@ -23,7 +23,7 @@ use crate::{
         error::PgError,
         guard::{end_work, marked},
         inventory::{self, Difference, Inventory, Weight},
-        restore::{self as pg, Differences, LoadOptions, UseList},
+        restore::{self as pg, Differences, LoadOptions},
         swap,
         tools::{Toolset, choose_client},
     },
@@ -87,15 +87,15 @@ impl<'a> NewDatabase<'a> {
     /// Creates and fills it; whatever fails then, cancelled work and a lost lease included, nothing half made stays. The
     /// database bears the mark of this execution, so dropping it can hit nobody else's.
     pub(super) async fn make(
-        self,
-        origin: Origin,
+        &self,
+        origin: &Origin,
         keyring: &Keyring,
         right: &Right,
     ) -> Result<Made, Failure> {
         let execution = right.lease.execution();
         let wanted = &origin.wanted;
-        let chosen = wanted.choose(&origin, self.tools, keyring, right).await?;
-        match self.create_and_fill(&origin, chosen, keyring, right).await {
+        let chosen = wanted.choose(origin, self.tools, keyring, right).await?;
+        match self.create_and_fill(origin, chosen, keyring, right).await {
             Ok(made) => Ok(made),
             Err(failure) if self.terms.keep && failure.code == "restore.differs" => {
                 right
@@ -136,8 +136,7 @@ impl<'a> NewDatabase<'a> {
         keyring: &Keyring,
         right: &Right,
     ) -> Result<Made, Failure> {
-        let list = chosen.as_ref().map(|chosen| &chosen.list);
-        let bytes = self.load(origin, list, keyring, right).await?;
+        let bytes = self.load(origin, chosen.as_ref(), keyring, right).await?;
         let differences = if self.terms.no_owner || self.terms.replaces {
             Differences::new()
         } else {
@@ -208,7 +207,7 @@ impl<'a> NewDatabase<'a> {
     async fn load(
         &self,
         origin: &Origin,
-        list: Option<&UseList>,
+        chosen: Option<&Chosen>,
         keyring: &Keyring,
         right: &Right,
     ) -> Result<u64, Failure> {
@@ -216,13 +215,14 @@ impl<'a> NewDatabase<'a> {
             format: self.format,
             no_owner: self.terms.no_owner,
             execution: right.lease.execution(),
-            list,
+            list: chosen.map(|chosen| &chosen.list),
         };
         let into = wanted::Load {
             tools: self.tools,
             cluster: self.cluster,
             name: &self.name,
             options,
+            only: chosen.map(|chosen| chosen.entries.as_slice()),
         };
         let report = wanted::load(origin, into, keyring, right).await?;
         right

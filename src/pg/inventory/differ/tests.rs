@@ -29,6 +29,7 @@ fn inventory() -> Inventory {
             table: "card".to_owned(),
             rows: 300,
             exact: true,
+            bytes: 8192,
         }],
         sequences: vec![SequenceValue {
             schema: "public".to_owned(),
@@ -272,6 +273,7 @@ const OBJECTS: &[Case] = &[
             "the database's encoding is LATIN1 instead of UTF8",
         )),
     ),
+    (|_, found| found.tables[0].bytes = 0, None),
     (
         |_, found| found.taken_at = DateTime::from_timestamp(9, 0).unwrap(),
         None,
