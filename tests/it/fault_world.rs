@@ -1,7 +1,7 @@
 //! A database that was backed up and has changed since, on a server of its own; every way of restoring it; and what must
 //! be true after one that failed.
 
-use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{net::Ipv4Addr, num::NonZeroU8, path::PathBuf, sync::Arc};
 
 use kanbu_backup::{
     backup::{Deps, Format},
@@ -18,7 +18,7 @@ use kanbu_backup::{
         server,
         tools::Toolset,
     },
-    restore::{self, DatabaseTarget, Destination, Origin, Safety},
+    restore::{self, DatabaseTarget, Destination, Origin, Safety, Wanted},
     testing::{ScratchDirectory, TestServer, toolsets},
     verify::{self, ProofTerms},
 };
@@ -35,18 +35,28 @@ use crate::{
     use_world::{World, eventually},
 };
 
+const TWO: NonZeroU8 = NonZeroU8::new(2).unwrap();
+
 /// How a backup is brought back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Beside,
+    /// The same by two sessions, which begin before all of the backup was read.
+    ByTwo,
     Replace,
     Test(Ground),
 }
 
-pub(crate) const ON_THE_SERVER: [Way; 3] = [Way::Beside, Way::Replace, Way::Test(Ground::Server)];
-
-pub(crate) const EVERY_WAY: [Way; 4] = [
+pub(crate) const ON_THE_SERVER: [Way; 4] = [
     Way::Beside,
+    Way::ByTwo,
+    Way::Replace,
+    Way::Test(Ground::Server),
+];
+
+pub(crate) const EVERY_WAY: [Way; 5] = [
+    Way::Beside,
+    Way::ByTwo,
     Way::Replace,
     Way::Test(Ground::Server),
     Way::Test(Ground::Scratch),
@@ -107,6 +117,13 @@ const DATABASES: &str = "
                      s.setconfig::text, shobj_description(d.oid, 'pg_database'))
       from pg_database d left join pg_db_role_setting s on s.setdatabase = d.oid and s.setrole = 0
      order by d.datname";
+
+impl Way {
+    /// Only an archive can be loaded by several sessions.
+    pub(crate) fn takes(self, format: Format) -> bool {
+        self != Self::ByTwo || format == Format::Native
+    }
+}
 
 impl Stage {
     pub(crate) async fn new(server: &TestServer, statements: &str, format: Format) -> Self {
@@ -173,14 +190,19 @@ impl Stage {
     /// Restores the backup; a test restore that says something against it has failed.
     pub(crate) async fn restored(&self, way: Way, lease: &Arc<Lease>) -> Result<Effects, Failure> {
         match way {
-            Way::Beside => {
+            Way::Beside | Way::ByTwo => {
                 let deps = self.deps().await;
                 let name = format!("{}_beside", self.live());
                 let into = Destination::Database {
                     name,
                     no_owner: self.no_owner,
                 };
-                restore::perform(self.origin(&deps).await?, &into, deps.parts(), lease).await
+                let wanted = Wanted {
+                    jobs: (way == Way::ByTwo).then_some(TWO),
+                    ..Wanted::default()
+                };
+                let origin = self.origin(&deps).await?.wanting(wanted);
+                restore::perform(origin, &into, deps.parts(), lease).await
             }
             Way::Replace => {
                 let (deps, name) = (self.deps().await, self.live().to_owned());

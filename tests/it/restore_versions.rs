@@ -91,7 +91,7 @@ async fn a_dump_of_a_newer_server_harms_nothing_and_is_told() {
 
         // The tools here are as old as the server.
         stage.toolsets.clone_from(&own);
-        for way in EVERY_WAY {
+        for way in EVERY_WAY.into_iter().filter(|way| way.takes(format)) {
             let failure = stage.failed(way).await;
             let what = format!("{format:?} {way:?}: {failure}");
             let (code, words) = match way {
@@ -114,7 +114,7 @@ async fn a_dump_of_a_newer_server_harms_nothing_and_is_told() {
 
         // The tools are new enough, the server is not: what it doesn't know is found out in the load.
         stage.toolsets.push(newer.toolset.clone());
-        for way in ON_THE_SERVER {
+        for way in ON_THE_SERVER.into_iter().filter(|way| way.takes(format)) {
             let failure = stage.failed(way).await;
             let what = format!("{format:?} {way:?}: {failure}");
             assert_eq!(
