@@ -200,6 +200,16 @@ mod tests {
     }
 
     #[test]
+    fn a_tablespace_that_is_missing_is_named() {
+        let said = "pg_restore: error: could not set default_tablespace to fast: ERROR:  invalid value for parameter \"default_tablespace\": \"fast\"";
+        assert_eq!(missing_tablespace(said).as_deref(), Some("fast"));
+        assert_eq!(
+            missing_tablespace("ERROR:  role \"fast\" does not exist"),
+            None
+        );
+    }
+
+    #[test]
     fn the_detail_is_the_end_of_what_was_printed() {
         let lines: Vec<String> = (1..=20).map(|n| format!("line {n}\n\n")).collect();
         let text = lines.concat();

@@ -1,3 +1,5 @@
+//! Every kind of difference between two inventories, one at a time: whether it is told, with which weight and words.
+
 use chrono::DateTime;
 
 use super::{super::Extension, *};
