@@ -42,12 +42,27 @@ pub(super) struct NewDatabase<'a> {
     terms: Terms,
 }
 
+/// What becomes of one that differs from what was backed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Differing {
+    Dropped,
+    /// It stays, to be looked at.
+    Kept,
+    /// Whoever asked for it compares it for himself.
+    Unjudged,
+}
+
+impl Differing {
+    pub(super) fn kept(keep: bool) -> Self {
+        if keep { Self::Kept } else { Self::Dropped }
+    }
+}
+
 /// How it is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     pub no_owner: bool,
-    /// One that differs from what was backed up stays, to be looked at.
-    pub keep: bool,
+    pub differing: Differing,
     /// It gets its properties from the live one whose place it takes.
     pub replaces: bool,
 }
@@ -97,7 +112,9 @@ impl<'a> NewDatabase<'a> {
         let chosen = wanted.choose(origin, self.tools, keyring, right).await?;
         match self.create_and_fill(origin, chosen, keyring, right).await {
             Ok(made) => Ok(made),
-            Err(failure) if self.terms.keep && failure.code == "restore.differs" => {
+            Err(failure)
+                if self.terms.differing == Differing::Kept && failure.code == "restore.differs" =>
+            {
                 right
                     .lease
                     .log(format!("{} stays to be looked at", self.name));
@@ -153,7 +170,9 @@ impl<'a> NewDatabase<'a> {
         let mut warnings: Vec<_> = differing(differences).collect();
         let left_out = chosen.into_iter().flat_map(|chosen| chosen.left_out);
         warnings.extend(left_out.map(|text| said("restore.left_out", text)));
-        self.compare(origin, &found, &mut warnings)?;
+        if self.terms.differing != Differing::Unjudged {
+            self.compare(origin, &found, &mut warnings)?;
+        }
         Ok(Made {
             name: self.name.clone(),
             bytes,

@@ -283,7 +283,7 @@ async fn load(
         keyring: &proving.deps.keyring,
         catalog: Some(&proving.deps.catalog),
     };
-    restore::perform(origin.clone(), &destination, parts, proving.lease).await
+    restore::perform_unjudged(origin.clone(), &destination, parts, proving.lease).await
 }
 
 /// What came of the load, and what is found where it went well.
