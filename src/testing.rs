@@ -58,8 +58,21 @@ impl TestServer {
         Self::start_in(ScratchDirectory::new(), settings).await
     }
 
+    /// A server for one test, of these programs.
+    pub async fn start_with(programs: Vec<Toolset>) -> Self {
+        Self::start_of(ScratchDirectory::new(), programs, &[]).await
+    }
+
     async fn start_in(directory: ScratchDirectory, settings: &[(&str, &str)]) -> Self {
-        let base = ServerOptions::new(directory.server(), toolsets().await)
+        Self::start_of(directory, toolsets().await, settings).await
+    }
+
+    async fn start_of(
+        directory: ScratchDirectory,
+        programs: Vec<Toolset>,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let base = ServerOptions::new(directory.server(), programs)
             .throwaway()
             .setting("max_connections", "400");
         let options = settings

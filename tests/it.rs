@@ -31,6 +31,8 @@ mod dump;
 mod envelopes;
 #[path = "it/expectations.rs"]
 mod expectations;
+#[path = "it/fault_world.rs"]
+mod fault_world;
 #[path = "it/gdrive.rs"]
 mod gdrive;
 #[path = "it/globals.rs"]
@@ -41,6 +43,8 @@ mod import;
 mod inventory;
 #[path = "it/inventory_kinds.rs"]
 mod inventory_kinds;
+#[path = "it/inventory_rights.rs"]
+mod inventory_rights;
 #[path = "it/load_ways.rs"]
 mod load_ways;
 #[path = "it/object_kinds.rs"]
@@ -59,8 +63,18 @@ mod prove;
 mod queue;
 #[path = "it/restock.rs"]
 mod restock;
+#[path = "it/restore_faults.rs"]
+mod restore_faults;
+#[path = "it/restore_harm.rs"]
+mod restore_harm;
+#[path = "it/restore_legacy.rs"]
+mod restore_legacy;
 #[path = "it/restore_parts.rs"]
 mod restore_parts;
+#[path = "it/restore_plan.rs"]
+mod restore_plan;
+#[path = "it/restore_versions.rs"]
+mod restore_versions;
 #[path = "it/scrub.rs"]
 mod scrub;
 #[path = "it/scrub_cadence.rs"]
@@ -71,6 +85,8 @@ mod scrub_faults;
 mod storage;
 #[path = "it/swap.rs"]
 mod swap;
+#[path = "it/swap_faults.rs"]
+mod swap_faults;
 #[path = "it/use_backup.rs"]
 mod use_backup;
 #[path = "it/use_restore.rs"]

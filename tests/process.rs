@@ -31,6 +31,8 @@ mod queue;
 mod refusals;
 #[path = "process/replace.rs"]
 mod replace;
+#[path = "process/restore_verbs.rs"]
+mod restore_verbs;
 #[path = "process/roles.rs"]
 mod roles;
 #[path = "process/running.rs"]

@@ -116,6 +116,19 @@ pub async fn lost(db: &ControlDb) -> Result<Vec<ExecutionId>, ControlError> {
     Ok(ids.into_iter().map(ExecutionId::from).collect())
 }
 
+/// The executions that were restoring and came to nothing: what they were filling is of no use to anybody.
+pub async fn failed_restores(db: &ControlDb) -> Result<Vec<ExecutionId>, ControlError> {
+    let query = sqlx::query_scalar!(
+        "select id from kanbu_backup.execution
+          where kind in ('restore', 'verify') and outcome in ('failed', 'cancelled')"
+    );
+    let ids = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, ControlError>(query.fetch_all(conn).await?) })
+    })
+    .await?;
+    Ok(ids.into_iter().map(ExecutionId::from).collect())
+}
+
 /// Which of these executions nobody holds any more: closed, or unknown. What runs in their name is to be ended.
 pub async fn ended(
     db: &ControlDb,

@@ -116,6 +116,13 @@ pub fn missing_role(stderr: &str) -> Option<String> {
     tail.starts_with(" does not exist").then(|| role.to_owned())
 }
 
+/// The tablespace of `invalid value for parameter "default_tablespace": "fast"`.
+pub fn missing_tablespace(stderr: &str) -> Option<String> {
+    let (_, rest) = stderr.split_once("parameter \"default_tablespace\": \"")?;
+    let (tablespace, _) = rest.split_once('"')?;
+    Some(tablespace.to_owned())
+}
+
 /// Before the statement that failed, which may be longer than all that is kept.
 const STATEMENT: &str = "Command was:";
 
@@ -190,6 +197,16 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(Complaint::read(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_tablespace_that_is_missing_is_named() {
+        let said = "pg_restore: error: could not set default_tablespace to fast: ERROR:  invalid value for parameter \"default_tablespace\": \"fast\"";
+        assert_eq!(missing_tablespace(said).as_deref(), Some("fast"));
+        assert_eq!(
+            missing_tablespace("ERROR:  role \"fast\" does not exist"),
+            None
+        );
     }
 
     #[test]

@@ -261,6 +261,28 @@ async fn end_predecessors(
     Ok(())
 }
 
+/// Ends what an execution still has at work on the server, and waits until it has ended. Its lock stays.
+pub async fn end_work(cluster: &Cluster, execution: ExecutionId) -> Result<(), PgError> {
+    let mut connection = cluster.connect(Some(COMMON_DATABASE)).await?;
+    let (deadline, mut rounds) = (Instant::now() + PATIENCE, interval(EVERY));
+    loop {
+        let ended: i64 = sqlx::query_scalar(
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity
+              where application_name = $1 and state <> 'idle'",
+        )
+        .bind(application(execution))
+        .fetch_one(&mut connection)
+        .await
+        .map_err(PgError::query("what is still at work on the server"))?;
+        if ended == 0 || Instant::now() > deadline {
+            break;
+        }
+        rounds.tick().await;
+    }
+    close(connection).await;
+    Ok(())
+}
+
 async fn terminate(connection: &mut PgConnection, pid: i32) -> Result<(), PgError> {
     sqlx::query("select pg_terminate_backend($1)")
         .bind(pid)

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sqlx::{AssertSqlSafe, error::DatabaseError};
+use sqlx::{AssertSqlSafe, PgConnection, error::DatabaseError};
 
 use super::{
     cluster::{Cluster, close},
@@ -24,11 +24,14 @@ const PREFIX: &str = "kanbu_prove_";
 /// Sees every row and may change none. Only private servers have it.
 const READER: &str = "kanbu_backup_reader";
 
-/// SQLSTATE of `create role` for a name that is taken.
-const DUPLICATE_ROLE: &str = "42710";
+/// SQLSTATE of `create role` and `create tablespace` for a name that is taken.
+const DUPLICATE: &str = "42710";
 
 /// What the log of a private server's writes may take on the disk.
 const MAX_WAL: &str = "256MB";
+
+/// The first version of which every release knows tablespaces within the data directory.
+const IN_PLACE_SINCE: u32 = 15;
 
 /// Where test restores go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +94,12 @@ impl ScratchServer {
             .setting("max_wal_size", MAX_WAL)
             .setting("max_connections", "20")
             .setting("autovacuum", "off");
+        // A tablespace then needs no directory of its own.
+        let options = if toolset.major() >= IN_PLACE_SINCE {
+            options.setting("allow_in_place_tablespaces", "on")
+        } else {
+            options
+        };
         let server = PrivateServer::start(options).await?;
         let cluster = Cluster::from_url(server.url())?;
         let scratch = Self { server, cluster };
@@ -118,19 +127,27 @@ impl ScratchServer {
         let mut connection = self.cluster.connect(None).await?;
         for name in names {
             let statement = format!("create role {} nologin superuser", identifier(name));
-            let made = sqlx::query(AssertSqlSafe(statement))
-                .execute(&mut connection)
-                .await;
-            let is_there = |refusal: &sqlx::Error| {
-                let refusal = refusal.as_database_error();
-                refusal.and_then(DatabaseError::code).as_deref() == Some(DUPLICATE_ROLE)
-            };
-            if let Err(refusal) = made
-                && !is_there(&refusal)
-            {
-                return Err(PgError::query("make a role that the dump names")(refusal));
-            }
+            make(
+                &mut connection,
+                statement,
+                "make a role that the dump names",
+            )
+            .await?;
         }
+        close(connection).await;
+        Ok(())
+    }
+
+    /// Makes a tablespace that is one by its name alone: where something lies says nothing about what it is.
+    pub async fn make_tablespace(&self, name: &str) -> Result<(), PgError> {
+        let mut connection = self.cluster.connect(None).await?;
+        let statement = format!("create tablespace {} location ''", identifier(name));
+        make(
+            &mut connection,
+            statement,
+            "make a tablespace that the dump names",
+        )
+        .await?;
         close(connection).await;
         Ok(())
     }
@@ -151,8 +168,32 @@ impl ScratchServer {
         Ok(lacking)
     }
 
+    /// Waits until it has ended by itself, and says with which last words.
+    pub async fn ended(&self) -> ServerError {
+        self.server.ended().await
+    }
+
     pub async fn stop(self) -> Result<(), ServerError> {
         self.server.discard().await
+    }
+}
+
+/// What is there already stays as it is.
+async fn make(
+    connection: &mut PgConnection,
+    statement: String,
+    what: &'static str,
+) -> Result<(), PgError> {
+    let made = sqlx::query(AssertSqlSafe(statement))
+        .execute(connection)
+        .await;
+    let is_there = |refusal: &sqlx::Error| {
+        let refusal = refusal.as_database_error();
+        refusal.and_then(DatabaseError::code).as_deref() == Some(DUPLICATE)
+    };
+    match made {
+        Err(refusal) if !is_there(&refusal) => Err(PgError::query(what)(refusal)),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

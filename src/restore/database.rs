@@ -3,20 +3,25 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::{Instant, interval};
 
 use super::{
     DatabaseTarget, Origin, RestoreError, plan,
     right::Right,
+    settle::{EVERY, PATIENCE},
     wanted::{self, Chosen},
 };
 use crate::{
     bytes::ByteSize,
     crypto::Keyring,
     execution::{Effects, Phase, Warning},
-    fault::Failure,
+    fault::{Classified as _, Failure, Fault},
+    id::ExecutionId,
     pg::{
         cluster::Cluster,
         dump::DumpFormat,
+        error::PgError,
+        guard::{end_work, marked},
         inventory::{self, Difference, Inventory, Weight},
         restore::{self as pg, Differences, LoadOptions},
         swap,
@@ -37,12 +42,27 @@ pub(super) struct NewDatabase<'a> {
     terms: Terms,
 }
 
+/// What becomes of one that differs from what was backed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Differing {
+    Dropped,
+    /// It stays, to be looked at.
+    Kept,
+    /// Whoever asked for it compares it for himself.
+    Unjudged,
+}
+
+impl Differing {
+    pub(super) fn kept(keep: bool) -> Self {
+        if keep { Self::Kept } else { Self::Dropped }
+    }
+}
+
 /// How it is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     pub no_owner: bool,
-    /// One that differs from what was backed up stays, to be looked at.
-    pub keep: bool,
+    pub differing: Differing,
     /// It gets its properties from the live one whose place it takes.
     pub replaces: bool,
 }
@@ -87,18 +107,14 @@ impl<'a> NewDatabase<'a> {
         keyring: &Keyring,
         right: &Right,
     ) -> Result<Made, Failure> {
-        let shape = origin.shape();
         let execution = right.lease.execution();
         let wanted = &origin.wanted;
         let chosen = wanted.choose(origin, self.tools, keyring, right).await?;
-        let differences = pg::create_database(self.cluster, &self.name, &shape, execution).await?;
-        right.lease.log(format!("created database {}", self.name));
-        match self.fill(origin, chosen, keyring, right).await {
-            Ok(mut made) => {
-                made.warnings.splice(0..0, differing(differences));
-                Ok(made)
-            }
-            Err(failure) if self.terms.keep && failure.code == "restore.differs" => {
+        match self.create_and_fill(origin, chosen, keyring, right).await {
+            Ok(made) => Ok(made),
+            Err(failure)
+                if self.terms.differing == Differing::Kept && failure.code == "restore.differs" =>
+            {
                 right
                     .lease
                     .log(format!("{} stays to be looked at", self.name));
@@ -113,6 +129,21 @@ impl<'a> NewDatabase<'a> {
             )
             .await),
         }
+    }
+
+    async fn create_and_fill(
+        &self,
+        origin: &Origin,
+        chosen: Option<Chosen>,
+        keyring: &Keyring,
+        right: &Right,
+    ) -> Result<Made, Failure> {
+        let (shape, execution) = (origin.shape(), right.lease.execution());
+        let differences = pg::create_database(self.cluster, &self.name, &shape, execution).await?;
+        right.lease.log(format!("created database {}", self.name));
+        let mut made = self.fill(origin, chosen, keyring, right).await?;
+        made.warnings.splice(0..0, differing(differences));
+        Ok(made)
     }
 
     async fn fill(
@@ -139,7 +170,9 @@ impl<'a> NewDatabase<'a> {
         let mut warnings: Vec<_> = differing(differences).collect();
         let left_out = chosen.into_iter().flat_map(|chosen| chosen.left_out);
         warnings.extend(left_out.map(|text| said("restore.left_out", text)));
-        self.compare(origin, &found, &mut warnings)?;
+        if self.terms.differing != Differing::Unjudged {
+            self.compare(origin, &found, &mut warnings)?;
+        }
         Ok(Made {
             name: self.name.clone(),
             bytes,
@@ -259,14 +292,14 @@ impl Made {
     }
 }
 
-/// If even dropping fails, both reasons are told.
+/// If even dropping fails, both reasons are told; whoever tidies up drops it then.
 pub(super) async fn dropped(
     cluster: &Cluster,
     name: &str,
     failure: Failure,
     right: &Right,
 ) -> Failure {
-    match pg::drop_database(cluster, name, right.lease.execution()).await {
+    match drop_patiently(cluster, right).await {
         Ok(()) => {
             right
                 .lease
@@ -281,6 +314,32 @@ pub(super) async fn dropped(
             }
         }
     }
+}
+
+/// A server that went away in the middle of a load may be back in a moment.
+async fn drop_patiently(cluster: &Cluster, right: &Right) -> Result<(), PgError> {
+    let (deadline, mut rounds) = (Instant::now() + PATIENCE, interval(EVERY));
+    loop {
+        rounds.tick().await;
+        let dropped = drop_all(cluster, right.lease.execution()).await;
+        let is_worth_waiting = right.lease.stopped().is_ok() && Instant::now() < deadline;
+        match dropped {
+            Err(error) if error.fault() == Fault::Transient && is_worth_waiting => {}
+            ended => return ended,
+        }
+    }
+}
+
+/// Whatever this execution has made, under the name that it was to have or under the first one.
+async fn drop_all(cluster: &Cluster, execution: ExecutionId) -> Result<(), PgError> {
+    // RACE: a server goes on making a database when the line to whoever ordered it is cut.
+    end_work(cluster, execution).await?;
+    for (name, made_by) in marked(cluster).await? {
+        if made_by == execution {
+            pg::drop_database(cluster, &name, execution).await?;
+        }
+    }
+    Ok(())
 }
 
 fn differing(differences: Differences) -> impl Iterator<Item = Warning> {

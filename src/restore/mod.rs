@@ -22,7 +22,7 @@ pub use self::{
     destination::{DatabaseTarget, Destination},
     error::RestoreError,
     origin::Origin,
-    perform::{perform, perform_and_keep, preflight},
+    perform::{perform, perform_and_keep, perform_unjudged, preflight},
     plan::{Check, Plan, Verdict, plan},
     replace::{Begun, Safety, begin, confirmation, record_safety, replace},
     rollback::{replacement, rollback},

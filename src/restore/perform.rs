@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Destination, Origin, Parts, Plan, RestoreError,
-    database::{Made, NewDatabase, Terms},
+    database::{Differing, Made, NewDatabase, Terms},
     plan::plan,
     right::Right,
 };
@@ -41,7 +41,7 @@ pub async fn perform(
     parts: Parts<'_>,
     lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
-    fill(origin, destination, false, parts, lease).await
+    fill(origin, destination, Differing::Dropped, parts, lease).await
 }
 
 /// The same, but a database that differs from what was backed up stays, to be looked at.
@@ -51,13 +51,23 @@ pub async fn perform_and_keep(
     parts: Parts<'_>,
     lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
-    fill(origin, destination, true, parts, lease).await
+    fill(origin, destination, Differing::Kept, parts, lease).await
+}
+
+/// The same for somebody who compares what came of it for himself.
+pub async fn perform_unjudged(
+    origin: Origin,
+    destination: &Destination,
+    parts: Parts<'_>,
+    lease: &Arc<Lease>,
+) -> Result<Effects, Failure> {
+    fill(origin, destination, Differing::Unjudged, parts, lease).await
 }
 
 async fn fill(
     origin: Origin,
     destination: &Destination,
-    keep: bool,
+    differing: Differing,
     parts: Parts<'_>,
     lease: &Arc<Lease>,
 ) -> Result<Effects, Failure> {
@@ -65,7 +75,7 @@ async fn fill(
         Destination::Database { name, no_owner } => {
             let terms = Terms {
                 no_owner: *no_owner,
-                keep,
+                differing,
                 replaces: false,
             };
             Box::pin(into_database(origin, name, terms, parts, lease)).await

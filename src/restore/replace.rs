@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     DatabaseTarget, Deps, Destination, Origin, Plan, RestoreError,
-    database::{Made, NewDatabase, Terms, dropped, said},
+    database::{Differing, Made, NewDatabase, Terms, dropped, said},
     perform::{followed_up, format_of, made_of_good_copy},
     plan::plan,
     right::Right,
@@ -136,7 +136,7 @@ pub async fn replace(begun: Begun<'_>, safety: Safety) -> Result<Effects, Failur
     let names = Names::of(&live, right.lease.execution());
     let terms = Terms {
         no_owner: request.no_owner,
-        keep: request.keep,
+        differing: Differing::kept(request.keep),
         replaces: true,
     };
     let format = format_of(origin.content);

@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     control::ControlDb,
     execution::{self, Lease},
-    fault::Failure,
+    fault::{Failure, Fault},
     id::ExecutionId,
     pg::{
         cluster::Cluster,
@@ -67,14 +67,22 @@ impl Right {
         (either.clone(), either.drop_guard())
     }
 
-    /// A lock that was lost explains whatever failed after it.
+    /// A lock that was lost explains whatever failed after it, which is told with it.
     pub(super) async fn explain(&self, failure: Failure) -> Failure {
         if self.lease.stopped().is_err() {
             return failure;
         }
-        match self.guard.ask().await {
-            Ok(()) => failure,
-            Err(lost) => lost.into(),
+        let Err(lost) = self.guard.ask().await else {
+            return failure;
+        };
+        let lost = Failure::from(lost);
+        // Work that was stopped for this reason has no other one.
+        if failure.fault == Fault::Cancelled || failure.code == lost.code {
+            return lost;
+        }
+        Failure {
+            message: format!("{}: {}", lost.message, failure.message),
+            ..lost
         }
     }
 }

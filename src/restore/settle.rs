@@ -26,9 +26,9 @@ use crate::{
     },
 };
 
-/// How long a server that went away in the middle of an exchange is waited for.
-const PATIENCE: Duration = Duration::from_mins(1);
-const EVERY: Duration = Duration::from_secs(1);
+/// How long a server that went away in the middle of its work is waited for.
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const EVERY: Duration = Duration::from_secs(1);
 
 /// Something that was put in order, for logs and people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -136,7 +136,7 @@ async fn by(
 }
 
 /// Puts in order what restores on this server left behind: replacements that nobody is at any more, databases of
-/// executions whose workers died, and replaced databases whose time is over. What can't be done is told and left.
+/// executions that came to nothing, and replaced databases whose time is over. What can't be done is told and left.
 pub async fn tidy(target: &DatabaseTarget, catalog: &ControlDb) -> Result<Vec<Tidied>, Failure> {
     let mut tidied = Vec::new();
     if !catalog::replacements(catalog, Replacements::Abandoned)
@@ -214,14 +214,15 @@ async fn settled(
     Ok(Tidied { database, text })
 }
 
-/// Databases that lost executions were filling. One that is complete has not been reported, and nobody counts on it.
+/// Databases that executions were filling which came to nothing: their workers died, or the server was away when they
+/// were to drop them. One that is complete has not been reported, and nobody counts on it.
 async fn half_made(
     target: &DatabaseTarget,
     catalog: &ControlDb,
     tidied: &mut Vec<Tidied>,
 ) -> Result<(), Failure> {
-    let lost = execution::store::lost(catalog).await?;
-    if lost.is_empty() {
+    let failed = execution::store::failed_restores(catalog).await?;
+    if failed.is_empty() {
         return Ok(());
     }
     // Taking a lock ends the sessions of all who are gone, so that nothing more is made.
@@ -230,10 +231,10 @@ async fn half_made(
         .release()
         .await;
     for (database, execution) in marked(&target.cluster).await? {
-        if lost.contains(&execution) {
+        if failed.contains(&execution) {
             pg::drop_database(&target.cluster, &database, execution).await?;
             let text = format!(
-                "{database} was dropped: restore {} lost its worker while it was filling it",
+                "{database} was dropped: restore {} came to its end while it was filling it",
                 execution.short()
             );
             tidied.push(Tidied { database, text });

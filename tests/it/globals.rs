@@ -19,6 +19,7 @@ use kanbu_backup::{
 use sqlx::Connection;
 
 use crate::{
+    containers::{TestContainer, inside},
     protected::{database, execute, tools},
     use_world::World,
 };
@@ -66,6 +67,24 @@ async fn a_manifest_holds_the_roles_and_never_a_password_in_clear() {
         .unwrap();
     assert!(sql.contains(&create), "{sql}");
     execute(&world.cluster, &format!("drop role {role}")).await;
+}
+
+#[tokio::test]
+async fn roles_are_dumped_through_a_container_as_well() {
+    let container = TestContainer::start(&TestContainer::unique("kanbu-globals")).await;
+    container
+        .execute("create role app login password 'hunter2' connection limit 7; create role team; grant team to app")
+        .await;
+    let route = container.route().await;
+    for with_passwords in [true, false] {
+        let dumped = dump_globals(&route, &inside(), ExecutionId::new(), with_passwords)
+            .await
+            .unwrap();
+        assert_eq!(dumped.with_passwords, with_passwords);
+        assert!(dumped.sql.contains("CREATE ROLE app;"), "{}", dumped.sql);
+        assert!(dumped.sql.contains("GRANT team TO app"), "{}", dumped.sql);
+        assert_eq!(dumped.sql.contains("SCRAM-SHA-256"), with_passwords);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -218,6 +218,8 @@ async fn whatever_is_lost_on_the_way_makes_the_test_restore_fail_and_is_named() 
         assert_eq!(failure.code, "proof.differs", "{harm}");
         assert_eq!(failure.fault, Fault::Permanent, "{harm}");
         assert!(failure.message.contains(named), "{harm}: {failure}");
+        let notes = texts(&effects, ProofWeight::Real);
+        assert!(notes.iter().any(|note| note == named), "{harm}: {notes:?}");
         let view = yard.world.view(artifact.id).await;
         assert_eq!(view.proof, Proof::Failed, "{harm}");
         yard.assert_clean(harm).await;

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kanbu_backup::{
@@ -262,7 +262,16 @@ async fn belongings(cluster: &Cluster) -> String {
 struct Writer {
     stop: Arc<AtomicBool>,
     written: Arc<AtomicU64>,
-    work: tokio::task::JoinHandle<Vec<String>>,
+    work: tokio::task::JoinHandle<Told>,
+}
+
+/// What the client was told.
+#[derive(Default)]
+struct Told {
+    refusals: Vec<String>,
+    /// The database, by its oid, and the row that it has.
+    rows: Vec<(i64, i32)>,
+    longest_pause: Duration,
 }
 
 impl Writer {
@@ -272,15 +281,23 @@ impl Writer {
         let written = Arc::new(AtomicU64::new(0));
         let (order, count) = (Arc::clone(&stop), Arc::clone(&written));
         let work = tokio::spawn(async move {
-            let mut refusals = Vec::new();
+            let (mut told, mut last) = (Told::default(), Instant::now());
             while !order.load(Ordering::Relaxed) {
                 let ended = match PgConnection::connect(&url).await {
-                    Ok(connection) => write(connection, &order, &count).await,
+                    Ok(connection) => {
+                        write(connection, &order, |row| {
+                            count.fetch_add(1, Ordering::Relaxed);
+                            told.rows.push(row);
+                            told.longest_pause = told.longest_pause.max(last.elapsed());
+                            last = Instant::now();
+                        })
+                        .await
+                    }
                     Err(error) => Some(error),
                 };
-                refusals.extend(ended.map(|error| code(&error)));
+                told.refusals.extend(ended.map(|error| code(&error)));
             }
-            refusals
+            told
         });
         Self {
             stop,
@@ -297,25 +314,26 @@ impl Writer {
         .await;
     }
 
-    async fn end(self) -> Vec<String> {
+    async fn end(self) -> Told {
         self.stop.store(true, Ordering::Relaxed);
         self.work.await.unwrap()
     }
 }
 
+/// Which database took the row stands in what it answers.
+const WRITE: &str = "insert into people (name) values ('busy')
+    returning (select oid::bigint from pg_database where datname = current_database()), id";
+
 async fn write(
     mut connection: PgConnection,
     stop: &AtomicBool,
-    written: &AtomicU64,
+    mut written: impl FnMut((i64, i32)),
 ) -> Option<sqlx::Error> {
     while !stop.load(Ordering::Relaxed) {
-        let wrote = sqlx::query("insert into people (name) values ('busy')")
-            .execute(&mut connection)
-            .await;
-        if let Err(error) = wrote {
-            return Some(error);
+        match sqlx::query_as(WRITE).fetch_one(&mut connection).await {
+            Ok(row) => written(row),
+            Err(error) => return Some(error),
         }
-        written.fetch_add(1, Ordering::Relaxed);
     }
     None
 }
@@ -343,7 +361,13 @@ async fn a_client_that_writes_all_the_time_sees_one_pause_and_no_other_error() {
     let back = scene.rolled_back(lease.execution()).await.unwrap();
     println!("closed for {} ms", back.result["rollback"]["pause_ms"]);
     writer.until_it_writes().await;
-    let refusals = writer.end().await;
+    let told = writer.end().await;
+    println!(
+        "{} rows, none for {:?} at most",
+        told.rows.len(),
+        told.longest_pause
+    );
+    let refusals = &told.refusals;
     // Ended; refused behind the fence; or met between the two names.
     let known = ["57P01", "55000", "3D000"];
     assert!(!refusals.is_empty());
@@ -368,6 +392,7 @@ async fn a_client_that_writes_all_the_time_sees_one_pause_and_no_other_error() {
     let old = count(&scene.world.cluster, rest).await;
     let new = count(&scene.world.cluster.with_database(undone), rest).await;
     assert_eq!((old, new), (500, 500));
+    assert_kept(&scene, undone, &told.rows).await;
     let newcomers = "select count(*) from people where name = 'newcomer'";
     assert_eq!(count(&scene.world.cluster, newcomers).await, 1);
     assert_eq!(
@@ -375,6 +400,35 @@ async fn a_client_that_writes_all_the_time_sees_one_pause_and_no_other_error() {
         0
     );
     scene.clear().await;
+}
+
+/// Every row that the client was told to be there is in the database that it was told of.
+async fn assert_kept(scene: &Scene, undone: &str, promised_rows: &[(i64, i32)]) {
+    let mut taken = 0;
+    for database in [scene.live(), undone] {
+        let busy =
+            "select (select oid::bigint from pg_database where datname = current_database()), id
+                      from people where name = 'busy' order by id";
+        let cluster = scene.world.cluster.with_database(database);
+        let mut connection = cluster.connect(None).await.unwrap();
+        let there: Vec<(i64, i32)> = sqlx::query_as(busy)
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        let ours = promised_rows.iter().filter(|(oid, _)| *oid == there[0].0);
+        let promised: Vec<_> = ours.copied().collect();
+        taken += promised.len();
+        assert!(
+            promised.iter().all(|row| there.contains(row)),
+            "{database} lost a row"
+        );
+        // A session may end after its row was committed and before anybody was told.
+        assert!(
+            there.len() <= promised.len() + 1,
+            "{database} has rows that nobody wrote"
+        );
+    }
+    assert_eq!(taken, promised_rows.len(), "a third database took rows");
 }
 
 async fn count(cluster: &Cluster, query: &str) -> i64 {

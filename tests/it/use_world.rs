@@ -48,7 +48,11 @@ pub(crate) struct World {
 impl World {
     /// With the result of these statements in the protected database.
     pub(crate) async fn new(statements: &str) -> Self {
-        let server = TestServer::shared().await;
+        Self::on(TestServer::shared().await, statements).await
+    }
+
+    /// The same, the protected database being on this server.
+    pub(crate) async fn on(server: &TestServer, statements: &str) -> Self {
         let (protected, cluster) = database(server, statements).await;
         let (control, db) = testing::control_db().await;
         let place = tempfile::tempdir().unwrap();
@@ -85,6 +89,12 @@ impl World {
     pub(crate) fn as_role(&self, role: &str) -> Cluster {
         let (_, place) = self.databases[0].url.rsplit_once('@').unwrap();
         Cluster::from_url(&format!("postgres://{role}:x@{place}")).unwrap()
+    }
+
+    /// Another database of the protected server.
+    pub(crate) fn url(&self, database: &str) -> String {
+        let (server, _) = self.databases[0].url.rsplit_once('/').unwrap();
+        format!("{server}/{database}")
     }
 
     /// The tree that `source:app` is.

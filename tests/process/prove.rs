@@ -130,6 +130,7 @@ async fn what_a_killed_test_restore_leaves_is_swept_by_the_next_start_and_the_jo
         .await;
         let before = left(&world).await;
         assert_eq!(before.len(), 1, "{ground}: {before:?}");
+        let content = world.checksums(&world.protected.name).await;
         victim.signal(Signal::KILL);
         victim.end().await;
 
@@ -147,6 +148,7 @@ async fn what_a_killed_test_restore_leaves_is_swept_by_the_next_start_and_the_jo
             left(&world).await.is_empty().then_some(())
         })
         .await;
+        assert_eq!(world.checksums(&world.protected.name).await, content);
         world.holds().await;
         world.dismiss(second).await;
     }

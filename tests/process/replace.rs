@@ -258,6 +258,9 @@ async fn a_restore_into_a_new_database_that_is_killed_can_be_retried() {
     scene.until_it_loads().await;
     let next = scene.kill(worker, job).await;
     scene.until_databases(1).await;
+    assert_eq!(scene.content().await, scene.old);
+    let ended = scene.world.executions(job).await.remove(0);
+    assert_eq!(ended.error_code.as_deref(), Some("lease.lost"));
     scene.release_loads().await;
     let retry = ["job", "retry", &job.to_string()];
     scene.world.run(&retry).await.with(0);
@@ -267,8 +270,60 @@ async fn a_restore_into_a_new_database_that_is_killed_can_be_retried() {
     scene.clear().await;
 }
 
+/// Who comes after a worker that was killed.
+#[derive(Clone, Copy, Debug)]
+enum Settles {
+    Worker,
+    Doctor,
+}
+
 #[tokio::test]
 async fn a_worker_that_is_killed_behind_the_fence_leaves_the_old_database_open() {
+    killed_behind_the_fence(Settles::Worker).await;
+}
+
+#[tokio::test]
+async fn doctor_opens_what_a_killed_worker_left_behind_its_fence_and_says_so() {
+    killed_behind_the_fence(Settles::Doctor).await;
+}
+
+/// Kills the worker; who comes next opens the live database and says so. Returns a worker.
+async fn settled(scene: &Scene, worker: Running, job: JobId, who: Settles) -> Running {
+    match who {
+        Settles::Worker => {
+            let next = scene.kill(worker, job).await;
+            until("the fence to be lifted", async || {
+                scene.is_open().await.then_some(())
+            })
+            .await;
+            next.until_it_says("which is as it was and open").await;
+            next
+        }
+        Settles::Doctor => {
+            worker.signal(Signal::KILL);
+            worker.end().await;
+            // Not before the dead worker's lease is over.
+            until("doctor to settle it", async || {
+                let told = scene.world.run(&["doctor"]).await;
+                told.stdout
+                    .contains("which is as it was and open")
+                    .then_some(())
+            })
+            .await;
+            assert!(scene.is_open().await);
+            let again = scene.world.run(&["doctor"]).await;
+            assert!(
+                again.stdout.contains("none was left half done"),
+                "{again:?}"
+            );
+            let next = scene.world.worker("next").await;
+            scene.world.until_job(job, JobState::Dead).await;
+            next
+        }
+    }
+}
+
+async fn killed_behind_the_fence(who: Settles) {
     let mut scene = Scene::new("").await;
     let (live, role) = (scene.live.clone(), format!("{}_plain", scene.live));
     let setup = format!(
@@ -301,12 +356,7 @@ async fn a_worker_that_is_killed_behind_the_fence_leaves_the_old_database_open()
     let asked = scene.world.result(&asked).await;
     let job: JobId = asked["job"].as_str().unwrap().parse().unwrap();
     until("the fence", async || (!scene.is_open().await).then_some(())).await;
-    let next = scene.kill(worker, job).await;
-    until("the fence to be lifted", async || {
-        scene.is_open().await.then_some(())
-    })
-    .await;
-    next.until_it_says("which is as it was and open").await;
+    let next = settled(&scene, worker, job, who).await;
     drop(held);
     scene.until_databases(1).await;
     assert_eq!(scene.state().await.as_deref(), Some("reverted"));

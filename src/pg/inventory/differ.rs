@@ -361,3 +361,6 @@ fn numbers(version: &str) -> Vec<u64> {
         .filter_map(|part| part.parse().ok())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

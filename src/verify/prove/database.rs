@@ -15,7 +15,7 @@ use crate::{
     execution::Effects,
     fault::{Failure, Fault},
     pg::{
-        complaint::missing_role,
+        complaint::{missing_role, missing_tablespace},
         facts::Facts,
         scratch::{self, ScratchServer},
         tools::Toolset,
@@ -26,8 +26,8 @@ use crate::{
     verify::VerifyError,
 };
 
-/// Roles that are made one after the other as a dump asks for them.
-const MOST_ROLES: usize = 40;
+/// Roles and tablespaces that are made one after the other as a dump asks for them.
+const MOST_MADE: usize = 40;
 
 /// Roles of the protected server that are made beforehand.
 const MOST_KNOWN_ROLES: usize = 2000;
@@ -122,7 +122,12 @@ async fn while_it_runs(
         toolset.text,
         directory.display()
     ));
-    let trial = on_it(proving, origin, &server).await;
+    // Nobody starts it again, and so nothing is to be waited for.
+    let trial = tokio::select! {
+        biased;
+        end = server.ended() => Err(Off::Failed(end.into())),
+        trial = on_it(proving, origin, &server) => trial,
+    };
     if let Err(error) = server.stop().await {
         lease.log(format!("the private PostgreSQL did not stop well: {error}"));
     }
@@ -141,16 +146,19 @@ async fn on_it(
         toolsets: deps.proof.toolsets.clone(),
     };
     make_known_roles(proving, origin, server).await?;
-    let mut roles = 0;
+    let mut made = 0;
     let (restored, took) = loop {
         let began = Instant::now();
         let restored = load(proving, origin, &target, false).await;
-        let lacks = restored.as_ref().err().and_then(role_lacking);
-        let Some(role) = lacks.filter(|_| roles < MOST_ROLES) else {
+        let lack = restored.as_ref().err().and_then(lack);
+        let Some(lack) = lack.filter(|_| made < MOST_MADE) else {
             break (restored, began.elapsed());
         };
-        roles += 1;
-        let made = server.make_roles(&[role]).await;
+        made += 1;
+        let made = match lack {
+            Lack::Role(name) => server.make_roles(&[name]).await,
+            Lack::Tablespace(name) => server.make_tablespace(&name).await,
+        };
         made.map_err(|error| Off::Failed(error.into()))?;
     };
     let name = scratch::database_of(proving.lease.execution());
@@ -207,11 +215,18 @@ async fn require_extensions(origin: &Origin, server: &ScratchServer) -> Result<(
     Err(Off::Unfit(VerifyError::NoPlace(text).into()))
 }
 
-fn role_lacking(failure: &Failure) -> Option<String> {
-    if failure.code != "restore.role_missing" {
-        return None;
+/// What a dump names and its server had beside the database.
+enum Lack {
+    Role(String),
+    Tablespace(String),
+}
+
+fn lack(failure: &Failure) -> Option<Lack> {
+    match &*failure.code {
+        "restore.role_missing" => missing_role(&failure.message).map(Lack::Role),
+        "restore.load_failed" => missing_tablespace(&failure.message).map(Lack::Tablespace),
+        _ => None,
     }
-    missing_role(&failure.message)
 }
 
 async fn on_the_protected_server(
@@ -268,7 +283,7 @@ async fn load(
         keyring: &proving.deps.keyring,
         catalog: Some(&proving.deps.catalog),
     };
-    restore::perform(origin.clone(), &destination, parts, proving.lease).await
+    restore::perform_unjudged(origin.clone(), &destination, parts, proving.lease).await
 }
 
 /// What came of the load, and what is found where it went well.

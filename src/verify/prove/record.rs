@@ -99,10 +99,7 @@ pub(super) fn is_the_backups(failure: &Failure) -> bool {
     let speaks_of_it = matches!(
         family,
         "envelope" | "integrity" | "manifest" | "archive" | "pipeline" | "key"
-    ) || matches!(
-        code,
-        "restore.load_failed" | "restore.differs" | "storage.no_copy"
-    );
+    ) || matches!(code, "restore.load_failed" | "storage.no_copy");
     // The bytes were found right before, and so it was dumped like this.
     let was_cut = code == "database.dump_incomplete";
     is_lasting && speaks_of_it || CopyState::told_by(failure).is_some() || was_cut
@@ -118,7 +115,10 @@ pub(super) fn effects(proving: &Proving<'_>, trial: Trial) -> Effects {
     let (found, broken) = match result {
         Ok(found) => (found, None),
         // However it is classed: to restore the same bytes again would end the same way.
-        Err(failure) => (Found::default(), Some(condemned(failure))),
+        Err(failure) => {
+            let fault = Fault::Permanent;
+            (Found::default(), Some(Failure { fault, ..failure }))
+        }
     };
     let failed = broken.or_else(|| found.failure());
     let artifact = proving.artifact;
@@ -150,17 +150,6 @@ pub(super) fn effects(proving: &Proving<'_>, trial: Trial) -> Effects {
         bytes_in: artifact.stored_bytes,
         bytes_out: found.bytes,
         ..Effects::default()
-    }
-}
-
-/// A restore may find the difference itself, before it is looked for here.
-fn condemned(failure: Failure) -> Failure {
-    if failure.code == "restore.differs" {
-        return VerifyError::Differs(failure.message).into();
-    }
-    Failure {
-        fault: Fault::Permanent,
-        ..failure
     }
 }
 
@@ -211,15 +200,6 @@ mod tests {
         ] {
             assert!(!is_the_backups(&failure(fault, code)), "{code}");
         }
-    }
-
-    #[test]
-    fn a_difference_that_the_restore_found_is_one_of_the_proof() {
-        let failure = Failure::new(Fault::Permanent, "restore.differs", "x differs");
-        assert!(is_the_backups(&failure));
-        assert_eq!(condemned(failure).code, "proof.differs");
-        let key = Failure::new(Fault::Permanent, "key.none_fits", "x");
-        assert_eq!(condemned(key.clone()), key);
     }
 
     #[test]
