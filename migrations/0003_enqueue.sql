@@ -77,7 +77,8 @@ begin
         ('verify',  'keep',       false, false, 'true or false'),
         ('verify',  'schedule',   false, true,  'an id'),
         ('notify',  'subject',    true,  false, 'a subject'),
-        ('notify',  'execution',  true,  false, 'an id')
+        ('notify',  'event',      true,  false, 'an id'),
+        ('notify',  'channel',    false, true,  'a text')
       ) as v (kind, member, required, nullable, type) where v.kind = p_kind
     ) d
     full join jsonb_each(p_payload) m on m.key = d.member

@@ -2,6 +2,7 @@
 //!
 //! Opening and closing executions belongs to `queue`; reading their history belongs here.
 
+pub mod event;
 mod lease;
 mod outcome;
 mod progress;

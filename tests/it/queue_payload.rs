@@ -1,7 +1,7 @@
 //! One definition of the payloads: what the database lets in is what Rust can read, and a job's subject is the same to both.
 
 use kanbu_backup::{
-    id::{ArtifactId, ScheduleId},
+    id::{ArtifactId, EventId, ScheduleId},
     job::{
         Days, Notify, Percent, Prune, Restore, RestoreInto, Scope, Subject, Verify, VerifyLevel,
     },
@@ -103,9 +103,10 @@ fn job() -> impl Strategy<Value = Job> {
         }),
         subject().prop_map(|subject| Job::Prune(Prune { subject })),
         verify().prop_map(Job::Verify),
-        subject().prop_map(|subject| Job::Notify(Notify {
+        (subject(), note()).prop_map(|(subject, channel)| Job::Notify(Notify {
             subject,
-            execution: ExecutionId::new()
+            event: EventId::new(),
+            channel
         })),
     ]
 }
@@ -244,7 +245,7 @@ fn members(kind: Kind) -> &'static [&'static str] {
             "backup",
             "",
         ],
-        Kind::Notify => &["subject", "execution", "channel", ""],
+        Kind::Notify => &["subject", "event", "channel", "execution", ""],
     }
 }
 
@@ -413,7 +414,8 @@ async fn every_value_of_every_member_is_taken_by_both_sides_or_by_none() {
         }),
         Job::Notify(Notify {
             subject,
-            execution: ExecutionId::new(),
+            event: EventId::new(),
+            channel: None,
         }),
     ];
     let mut payloads = Vec::new();
