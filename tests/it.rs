@@ -61,6 +61,10 @@ mod queue;
 mod restock;
 #[path = "it/restore_parts.rs"]
 mod restore_parts;
+#[path = "it/schedule.rs"]
+mod schedule;
+#[path = "it/schedule_decade.rs"]
+mod schedule_decade;
 #[path = "it/scrub.rs"]
 mod scrub;
 #[path = "it/scrub_cadence.rs"]
