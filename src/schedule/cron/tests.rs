@@ -1,3 +1,5 @@
+//! The dialect, line by line of the table in docs/schedules.md, and everything that Kanbu's own tests say of rules.
+
 use chrono::{DateTime, Timelike, Utc};
 use chrono_tz::{Europe::Amsterdam, Tz};
 use proptest::prelude::*;

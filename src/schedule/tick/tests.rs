@@ -1,3 +1,5 @@
+//! What is due, on a clock that the tests set.
+
 use chrono::Timelike;
 use chrono_tz::Europe::Amsterdam;
 use proptest::prelude::*;
