@@ -55,6 +55,9 @@ begin
         ('backup',  'label',      false, true,  'a text'),
         ('backup',  'pin',        false, false, 'true or false'),
         ('backup',  'schedule',   false, true,  'an id'),
+        ('backup',  'storages',   false, false, 'a list of texts'),
+        ('backup',  'verify',     false, true,  'quick, checked or proven'),
+        ('backup',  'timeout',    false, true,  'a whole number of seconds'),
         ('restore', 'artifact',   true,  false, 'an id'),
         ('restore', 'into',       true,  false, 'a database or a directory'),
         ('restore', 'storage',    false, true,  'a text'),
@@ -76,8 +79,10 @@ begin
         ('verify',  'checks',     false, false, 'a list of texts'),
         ('verify',  'keep',       false, false, 'true or false'),
         ('verify',  'schedule',   false, true,  'an id'),
+        ('verify',  'timeout',    false, true,  'a whole number of seconds'),
         ('notify',  'subject',    true,  false, 'a subject'),
-        ('notify',  'execution',  true,  false, 'an id')
+        ('notify',  'event',      true,  false, 'an id'),
+        ('notify',  'channel',    false, true,  'a text')
       ) as v (kind, member, required, nullable, type) where v.kind = p_kind
     ) d
     full join jsonb_each(p_payload) m on m.key = d.member

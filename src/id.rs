@@ -97,6 +97,10 @@ id! {
     /// A rule that makes jobs.
     ScheduleId
 }
+id! {
+    /// Something worth telling: one row of `event`, and what receivers know a message again by.
+    EventId
+}
 
 #[cfg(test)]
 mod tests {

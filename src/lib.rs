@@ -6,7 +6,8 @@
 //! - vocabulary: [`retention`] (what may go), [`job`] (what may be asked)
 //! - mechanisms: [`crypto`] (formats and keys), [`storage`] (places), [`pipeline`] (the stream of bytes), [`archive`] (a
 //!   directory as a stream), [`pg`] (speaking to PostgreSQL), [`control`] (our own database)
-//! - state: [`catalog`] (what we possess), [`execution`] (what happened), [`queue`] (how a job waits and is won)
+//! - state: [`catalog`] (what we possess), [`execution`] (what happened), [`queue`] (how a job waits and is won),
+//!   [`schedule`] (when jobs are made)
 //! - use cases: [`backup`], [`restore`], [`verify`], [`import`]
 //! - edges: [`kanbu`] (everything Kanbu-shaped), [`config`] (environment to types)
 
@@ -29,6 +30,7 @@ pub mod pipeline;
 pub mod queue;
 pub mod restore;
 pub mod retention;
+pub mod schedule;
 pub mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -9,6 +9,8 @@
 
 #[path = "process/catalog.rs"]
 mod catalog;
+#[path = "process/cron.rs"]
+mod cron;
 #[path = "process/drain.rs"]
 mod drain;
 #[path = "process/failures.rs"]

@@ -11,6 +11,9 @@ use kanbu_backup::{
 
 /// Decides what the request means here, and does it.
 pub async fn run(request: &Backup, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
-    let plan = backup::plan(request, deps, lease)?;
-    backup::perform(request, plan, deps, lease).await
+    let chosen = backup::chosen(request, deps)?;
+    let plan = backup::plan(request, &chosen, lease)?;
+    let mut effects = backup::perform(request, plan, &chosen, lease).await?;
+    backup::conclude(request, deps, &mut effects);
+    Ok(effects)
 }

@@ -9,6 +9,7 @@
 mod execution;
 mod queue;
 mod restore;
+mod schedule;
 mod storage;
 mod verify;
 
@@ -20,6 +21,10 @@ pub use self::{
     execution::{By, Execution, Executions},
     queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
     restore::{Restore, Rollback},
+    schedule::{
+        Add as AddSchedule, Edit as EditSchedule, Keep, Named as NamedSchedule,
+        Remove as RemoveSchedule, Run as RunSchedule, Schedule, Terms as ScheduleTerms,
+    },
     storage::{Acknowledge, Catalog, Import, Rebuild, Retire, Storage, Sync},
     verify::{Level, TestRestore, Verify},
 };
@@ -70,6 +75,8 @@ pub enum Command {
     Up(Worker),
     /// Execute jobs
     Worker(Worker),
+    /// Make the jobs of schedules when they are due; any number of these may run
+    Cron,
     /// Prepare the control database
     #[command(subcommand)]
     Migrate(Migrate),
@@ -108,6 +115,9 @@ pub enum Command {
     Drain(Drain),
     /// Put a job of any kind into the queue and follow it
     Enqueue(Enqueue),
+    /// Run backups by the clock
+    #[command(subcommand)]
+    Schedule(Box<Schedule>),
     /// Look after the storages
     #[command(subcommand)]
     Storage(Storage),

@@ -45,13 +45,14 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
 
 /// Roles log what they do; verbs say it themselves.
 fn quietest(command: &Command) -> Option<Level> {
-    (!matches!(command, Command::Up(_) | Command::Worker(_))).then_some(Level::WARN)
+    (!matches!(command, Command::Up(_) | Command::Worker(_) | Command::Cron)).then_some(Level::WARN)
 }
 
 async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> {
     match command {
         Command::Up(args) => roles::up::run(args, session).await,
         Command::Worker(args) => roles::worker::run(args, session).await,
+        Command::Cron => roles::cron::run(session).await,
         Command::Migrate(Migrate::Db) => verbs::migrate::run(session).await,
         Command::Backup(args) => verbs::backup::run(args, session).await,
         Command::List(args) => verbs::list::run(args, session).await,
@@ -69,6 +70,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Queue(args) => verbs::queue::run(args, session).await,
         Command::Drain(args) => verbs::drain::run(args, session).await,
         Command::Enqueue(args) => verbs::enqueue::run(args, session).await,
+        Command::Schedule(args) => verbs::schedule::run(*args, session).await,
         Command::Storage(args) => verbs::storage::run(args, session).await,
         Command::Catalog(args) => verbs::catalog::run(&args, session).await,
         Command::Doctor { queue } => verbs::doctor::run(queue, session).await,

@@ -12,6 +12,10 @@ use crate::{
 pub enum BackupError {
     #[error("no storage is configured")]
     NoStorage,
+    #[error("the backup is wanted on storage {0:?}, which this worker doesn't have")]
+    UnknownStorage(String),
+    #[error("the backup is wanted on {count} of the storages, and the policy asks for {least}")]
+    TooFewStorages { count: usize, least: usize },
     #[error("{0} is not something that is backed up")]
     NotASource(Subject),
     #[error("{0} is not configured on this worker")]
@@ -33,6 +37,8 @@ impl Classified for BackupError {
         match self {
             Self::Derivation => Fault::Transient,
             Self::NoStorage
+            | Self::UnknownStorage(_)
+            | Self::TooFewStorages { .. }
             | Self::NotASource(_)
             | Self::UnknownSubject(_)
             | Self::Empty(_)
@@ -45,6 +51,8 @@ impl Classified for BackupError {
     fn code(&self) -> &'static str {
         match self {
             Self::NoStorage => "config.no_storage",
+            Self::UnknownStorage(_) => "storage.not_configured",
+            Self::TooFewStorages { .. } => "storage.too_few",
             Self::NotASource(_) => "subject.not_a_source",
             Self::UnknownSubject(_) => "subject.not_configured",
             Self::Empty(_) => "backup.empty",
@@ -59,6 +67,9 @@ impl Classified for BackupError {
             Self::NoStorage => Some("set BACKUP_LOCAL_PATH to a directory for the backups".into()),
             Self::UnknownSubject(_) => {
                 Some("set DATABASE_URL or KANBU_SOURCE_PATH for the worker".into())
+            }
+            Self::UnknownStorage(_) | Self::TooFewStorages { .. } => {
+                Some("name others in the schedule, or set up the storage for this worker".into())
             }
             Self::NotASource(_)
             | Self::Empty(_)

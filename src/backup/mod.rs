@@ -16,12 +16,14 @@ mod source;
 mod store;
 mod stream;
 mod warnings;
+mod wishes;
 
 pub use self::{
     error::BackupError,
     perform::perform,
     plan::{Format, Plan, plan},
     source::{DatabaseSource, Sources, TreeSource},
+    wishes::{chosen, conclude},
 };
 
 use std::{sync::Arc, time::Duration};

@@ -2,6 +2,7 @@
 //!
 //! Opening and closing executions belongs to `queue`; reading their history belongs here.
 
+pub mod event;
 pub mod history;
 mod lease;
 mod outcome;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Subject;
+use super::{Subject, VerifyLevel};
 use crate::id::ScheduleId;
 
 /// Make one backup of a subject on every required storage.
@@ -20,6 +20,15 @@ pub struct Backup {
     /// The schedule that it is made for, whose policy keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleId>,
+    /// Only on these of the worker's storages; empty: on all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub storages: Vec<String>,
+    /// It is verified like this as soon as it is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyLevel>,
+    /// How many seconds an execution may take, instead of what is usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u32>,
 }
 
 impl Backup {
@@ -30,6 +39,9 @@ impl Backup {
             label: None,
             pin: false,
             schedule: None,
+            storages: Vec::new(),
+            verify: None,
+            timeout: None,
         }
     }
 }

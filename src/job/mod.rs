@@ -11,7 +11,7 @@ mod subject;
 mod verify;
 mod wire;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +108,16 @@ impl Job {
             Self::Verify(verify) => verify.subject.with_facet(Facet::Verify),
             Self::Notify(notify) => notify.subject.clone(),
         }
+    }
+
+    /// How long an execution may take, if the request says so.
+    pub fn timeout(&self) -> Option<Duration> {
+        let seconds = match self {
+            Self::Backup(backup) => backup.timeout,
+            Self::Verify(verify) => verify.timeout,
+            Self::Restore(_) | Self::Prune(_) | Self::Notify(_) => None,
+        };
+        seconds.map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// Whether an open execution keeps others of the same subject waiting. Only messages don't.

@@ -33,6 +33,9 @@ pub struct Verify {
     /// The schedule that it is made for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleId>,
+    /// How many seconds an execution may take, instead of what is usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u32>,
 }
 
 impl Verify {
@@ -48,6 +51,7 @@ impl Verify {
             checks: Vec::new(),
             keep: false,
             schedule: None,
+            timeout: None,
         }
     }
 
@@ -109,6 +113,19 @@ pub enum VerifyLevel {
     Proven,
 }
 
+impl VerifyLevel {
+    pub const ALL: [Self; 3] = [Self::Quick, Self::Checked, Self::Proven];
+
+    /// The word of SQL, CLI and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Checked => "checked",
+            Self::Proven => "proven",
+        }
+    }
+}
+
 /// The text names no level.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not a level of verification (quick, checked, proven)")]
@@ -118,11 +135,7 @@ impl TryFrom<String> for VerifyLevel {
     type Error = UnknownLevel;
 
     fn try_from(text: String) -> Result<Self, UnknownLevel> {
-        match text.as_str() {
-            "quick" => Ok(Self::Quick),
-            "checked" => Ok(Self::Checked),
-            "proven" => Ok(Self::Proven),
-            _ => Err(UnknownLevel(text)),
-        }
+        let level = Self::ALL.into_iter().find(|level| level.as_str() == text);
+        level.ok_or(UnknownLevel(text))
     }
 }

@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
     clippy::disallowed_methods,
     reason = "the one home of waiting by the clock"
 )]
-pub(super) async fn pause(time: Duration) {
+pub(crate) async fn pause(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
@@ -42,16 +42,16 @@ pub(super) async fn gather<T>(
 
 /// Growing pauses between attempts to reach the database, from a twentieth of a second to one.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     next: Duration,
 }
 
 impl Patience {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { next: FIRST_PAUSE }
     }
 
-    pub(super) async fn pause(&mut self) {
+    pub(crate) async fn pause(&mut self) {
         pause(self.next).await;
         self.next = (self.next * 2).min(LONGEST_PAUSE);
     }

@@ -70,6 +70,8 @@ pub(super) struct Lane {
 pub(super) struct Assignment {
     shift: Arc<Shift>,
     claimed: Claimed,
+    /// What the request says, or else what is usual for its kind.
+    deadline: Duration,
     /// Taken at the start.
     lease: Option<Lease>,
     slot: Option<OwnedSemaphorePermit>,
@@ -195,11 +197,14 @@ impl Shift {
 impl Assignment {
     fn new(shift: &Arc<Shift>, claimed: Claimed, slot: OwnedSemaphorePermit) -> Self {
         let limits = &shift.limits;
-        let at_most = limits.deadline(claimed.kind) + limits.overtime;
-        let lease = shift.keeper.admit(&claimed, at_most);
+        let job = Job::from_payload(claimed.kind, claimed.payload.clone());
+        let asked = job.as_ref().ok().and_then(Job::timeout);
+        let deadline = asked.unwrap_or_else(|| limits.deadline(claimed.kind));
+        let lease = shift.keeper.admit(&claimed, deadline + limits.overtime);
         Self {
             shift: Arc::clone(shift),
             claimed,
+            deadline,
             lease: Some(lease),
             slot: Some(slot),
         }
@@ -255,7 +260,7 @@ impl Assignment {
         let end = supervise(
             AbortOnDropHandle::new(tokio::spawn(work)),
             &cancelled,
-            shift.limits.deadline(claimed.kind),
+            self.deadline,
             || shift.keeper.stop(claimed.execution, Stop::Deadline),
             || {
                 shift

@@ -10,7 +10,7 @@
 //! forgets. apalis is met in `apalis` and `crew` alone.
 
 mod apalis;
-mod backoff;
+pub(crate) mod backoff;
 mod claim;
 mod closer;
 mod control;

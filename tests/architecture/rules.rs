@@ -17,6 +17,7 @@ const ORDER: &[&[&str]] = &[
     &["catalog"],
     &["execution"],
     &["queue"],
+    &["schedule"],
     &["backup", "restore", "import"],
     &["verify"],
     &["kanbu"],
@@ -65,7 +66,7 @@ const HOMES: &[(&str, &str)] = &[
     ),
     (
         "sqlx",
-        "src/control/ src/catalog/ src/execution/ src/queue/ src/pg/ src/kanbu/ src/testing",
+        "src/control/ src/catalog/ src/execution/ src/queue/ src/schedule/ src/pg/ src/kanbu/ src/testing",
     ),
     (
         "apalis",
@@ -79,6 +80,7 @@ const HOMES: &[(&str, &str)] = &[
         "apalis_codec",
         "src/queue/apalis.rs src/queue/crew workers/roles/",
     ),
+    ("croner", "src/schedule/cron.rs"),
     ("aes", "src/crypto/"),
     ("aes_gcm", "src/crypto/"),
     ("ctr", "src/crypto/"),

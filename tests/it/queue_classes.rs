@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use kanbu_backup::{
+    id::EventId,
     job::{Job, Notify},
     queue::KindStats,
 };
@@ -11,15 +12,10 @@ use super::*;
 fn message() -> NewJob {
     let notify = Notify {
         subject: "database:kanbu".parse().unwrap(),
-        execution: ExecutionId::new(),
+        event: EventId::new(),
+        channel: None,
     };
     NewJob::new(Job::Notify(notify), Origin::FollowUp)
-}
-
-async fn accept_messages(world: &World) {
-    world
-        .sql("update kanbu_backup.kind_rule set accepted = true where kind = 'notify'")
-        .await;
 }
 
 async fn stats_of(world: &World, kind: Kind) -> KindStats {
@@ -30,7 +26,6 @@ async fn stats_of(world: &World, kind: Kind) -> KindStats {
 #[tokio::test]
 async fn a_message_never_waits_behind_a_backup() {
     let world = World::new().await;
-    accept_messages(&world).await;
     let mut hands = Hands::with(&world.db, |crew| {
         crew.slots = BTreeMap::from([(Kind::Backup, 1), (Kind::Notify, 1)]);
     });

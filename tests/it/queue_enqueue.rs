@@ -5,7 +5,7 @@ use kanbu_backup::{
     execution::Warning,
     fault::{Classified, Fault},
     id::ArtifactId,
-    job::{Notify, Percent, Restore, RestoreInto, Subject, Verify, VerifyLevel},
+    job::{Percent, Prune, Restore, RestoreInto, Subject, Verify, VerifyLevel},
     queue::{Close, Dedupe, Ending},
 };
 use sqlx::{PgConnection, postgres::PgDatabaseError};
@@ -338,12 +338,11 @@ async fn rust_callers_meet_the_same_refusals_with_their_hints() {
         let error = world.try_enqueue(&new).await.unwrap_err();
         assert!(matches!(error, QueueError::Invalid(_)), "{error:?}");
     }
-    let notify = Job::Notify(Notify {
+    let prune = Job::Prune(Prune {
         subject: "database:kanbu".parse().unwrap(),
-        execution: ExecutionId::new(),
     });
     let error = world
-        .try_enqueue(&NewJob::new(notify, Origin::Operator))
+        .try_enqueue(&NewJob::new(prune, Origin::Operator))
         .await;
     let error = error.unwrap_err();
     assert!(matches!(error, QueueError::KindRefused(_)), "{error:?}");

@@ -1,7 +1,7 @@
 //! One definition of the payloads: what the database lets in is what Rust can read, and a job's subject is the same to both.
 
 use kanbu_backup::{
-    id::{ArtifactId, ScheduleId},
+    id::{ArtifactId, EventId, ScheduleId},
     job::{
         Days, Notify, Percent, Prune, Restore, RestoreInto, Scope, Subject, Verify, VerifyLevel,
     },
@@ -29,42 +29,76 @@ fn schedule() -> impl Strategy<Value = Option<ScheduleId>> {
     any::<bool>().prop_map(|made| made.then(ScheduleId::new))
 }
 
+fn level() -> impl Strategy<Value = VerifyLevel> {
+    let levels = [
+        VerifyLevel::Quick,
+        VerifyLevel::Checked,
+        VerifyLevel::Proven,
+    ];
+    prop::sample::select(levels.to_vec())
+}
+
+fn backup() -> impl Strategy<Value = Backup> {
+    let storages = prop::collection::vec("[^\0]{0,12}|local", 0..3);
+    let terms = (
+        storages,
+        prop::option::of(level()),
+        prop::option::of(any::<u32>()),
+    );
+    (subject(), note(), any::<bool>(), schedule(), terms).prop_map(
+        |(subject, label, pin, schedule, (storages, verify, timeout))| Backup {
+            subject,
+            label,
+            pin,
+            schedule,
+            storages,
+            verify,
+            timeout,
+        },
+    )
+}
+
 fn verify() -> impl Strategy<Value = Verify> {
     let one = any::<bool>().prop_map(|one| one.then(ArtifactId::new));
-    let level = prop::sample::select(
-        &[
-            VerifyLevel::Quick,
-            VerifyLevel::Checked,
-            VerifyLevel::Proven,
-        ][..],
-    );
     let sample = (1..=100_u8).prop_map(|percent| Percent::try_from(percent).unwrap());
     let sample = prop::option::of(sample);
     let older_than = prop::option::of(any::<u32>());
     let checks = prop::collection::vec("[^\0]{0,12}", 0..3);
-    let proof = (checks, any::<bool>(), schedule());
+    let proof = (
+        checks,
+        any::<bool>(),
+        schedule(),
+        prop::option::of(any::<u32>()),
+    );
     (
         subject(),
         one,
-        level,
+        level(),
         any::<bool>(),
         sample,
         older_than,
         proof,
     )
         .prop_map(
-            |(subject, artifact, level, repair, sample, older_than, (checks, keep, schedule))| {
-                Verify {
-                    subject,
-                    artifact,
-                    level,
-                    repair,
-                    sample,
-                    older_than,
-                    checks,
-                    keep,
-                    schedule,
-                }
+            |(
+                subject,
+                artifact,
+                level,
+                repair,
+                sample,
+                older_than,
+                (checks, keep, schedule, timeout),
+            )| Verify {
+                subject,
+                artifact,
+                level,
+                repair,
+                sample,
+                older_than,
+                checks,
+                keep,
+                schedule,
+                timeout,
             },
         )
 }
@@ -83,14 +117,7 @@ fn job() -> impl Strategy<Value = Job> {
     let days = prop::option::of((1..=365_u16).prop_map(|days| Days::try_from(days).unwrap()));
     let replacing = (any::<bool>(), note(), note(), days);
     prop_oneof![
-        (subject(), note(), any::<bool>(), schedule()).prop_map(
-            |(subject, label, pin, schedule)| Job::Backup(Backup {
-                subject,
-                label,
-                pin,
-                schedule
-            })
-        ),
+        backup().prop_map(Job::Backup),
         (into, note(), any::<bool>(), replacing).prop_map(|(into, storage, no_owner, more)| {
             let (keep, confirm, no_safety_backup, keep_old_days) = more;
             Job::Restore(Restore {
@@ -105,9 +132,10 @@ fn job() -> impl Strategy<Value = Job> {
         }),
         subject().prop_map(|subject| Job::Prune(Prune { subject })),
         verify().prop_map(Job::Verify),
-        subject().prop_map(|subject| Job::Notify(Notify {
+        (subject(), note()).prop_map(|(subject, channel)| Job::Notify(Notify {
             subject,
-            execution: ExecutionId::new()
+            event: EventId::new(),
+            channel
         })),
     ]
 }
@@ -216,7 +244,9 @@ fn value() -> impl Strategy<Value = Value> {
 /// The members of a kind, and two of none.
 fn members(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Backup => &["subject", "label", "pin", "schedule", "Label", ""],
+        Kind::Backup => &[
+            "subject", "label", "pin", "schedule", "storages", "verify", "timeout", "Label", "",
+        ],
         Kind::Restore => &[
             "artifact",
             "into",
@@ -243,10 +273,11 @@ fn members(kind: Kind) -> &'static [&'static str] {
             "checks",
             "keep",
             "schedule",
+            "timeout",
             "backup",
             "",
         ],
-        Kind::Notify => &["subject", "execution", "channel", ""],
+        Kind::Notify => &["subject", "event", "channel", "execution", ""],
     }
 }
 
@@ -415,7 +446,8 @@ async fn every_value_of_every_member_is_taken_by_both_sides_or_by_none() {
         }),
         Job::Notify(Notify {
             subject,
-            execution: ExecutionId::new(),
+            event: EventId::new(),
+            channel: None,
         }),
     ];
     let mut payloads = Vec::new();

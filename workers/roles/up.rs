@@ -1,12 +1,16 @@
 //! `up`: everything in one process. Without a configured control database it brings a private PostgreSQL of its own.
 
 use kanbu_backup::{
+    control::ControlDb,
     fault::Failure,
     pg::server::{PrivateServer, ServerOptions},
 };
 use tracing::info;
 
-use super::worker::{self, Stop};
+use super::{
+    cron,
+    worker::{self, Stop},
+};
 use crate::{cli::Worker, exit::Exit, session::Session, wiring};
 
 pub async fn run(args: Worker, session: &Session) -> Result<Exit, Failure> {
@@ -14,7 +18,7 @@ pub async fn run(args: Worker, session: &Session) -> Result<Exit, Failure> {
     let settings = &session.config.control;
     if let Some(url) = &settings.url {
         let db = wiring::connect(url.expose(), settings, "up").await?;
-        worker::serve(&args, &session.config, db, stop).await?;
+        everything(&args, session, db, stop).await?;
         return Ok(Exit::Done);
     }
     let toolsets = wiring::toolsets(&session.config.protected).await;
@@ -36,7 +40,22 @@ async fn with_server(
 ) -> Result<(), Failure> {
     let db = wiring::connect(server.url(), &session.config.control, "up").await?;
     tokio::select! {
-        worked = worker::serve(args, &session.config, db, stop) => worked,
+        worked = everything(args, session, db, stop) => worked,
         death = server.ended() => Err(death.into()),
     }
+}
+
+/// All roles, until the worker has ended.
+async fn everything(
+    args: &Worker,
+    session: &Session,
+    db: ControlDb,
+    stop: Stop,
+) -> Result<(), Failure> {
+    wiring::prepare(&session.config, &db).await?;
+    let cron = cron::spawn(&session.config, db.clone(), stop.gently.clone());
+    let ended = worker::serve(args, &session.config, db, stop.clone()).await;
+    stop.gently.cancel();
+    cron.await.ok();
+    ended
 }

@@ -20,18 +20,18 @@ use crate::{
 
 pub async fn run(args: Worker, session: &Session) -> Result<Exit, Failure> {
     let settings = &session.config.control;
-    let url = settings.url.as_ref().ok_or_else(no_url)?;
+    let url = settings.url.as_ref().ok_or_else(|| no_url("worker"))?;
     let db = wiring::connect(url.expose(), settings, "worker").await?;
     let stop = stop_on_signals()?;
     serve(&args, &session.config, db, stop).await?;
     Ok(Exit::Done)
 }
 
-fn no_url() -> Failure {
+pub(super) fn no_url(role: &str) -> Failure {
     Failure::new(
         Fault::Permanent,
         "config.no_control_database",
-        "a worker needs a control database",
+        format!("`{role}` needs a control database"),
     )
     .with_hint("set KANBU_BACKUP_DATABASE_URL, or use `up`, which brings its own")
 }

@@ -61,7 +61,11 @@ async fn dry_run(request: &job::Backup, session: &Session, db: ControlDb) -> Res
 }
 
 /// The one that is meant: by name, or the only one of its sort; of source trees the first, Kanbu's own.
-fn subject(what: What, name: Option<&str>, configured: &[Subject]) -> Result<Subject, VerbError> {
+pub(super) fn subject(
+    what: What,
+    name: Option<&str>,
+    configured: &[Subject],
+) -> Result<Subject, VerbError> {
     let (word, scope) = match what {
         What::Database => ("database", Scope::Database),
         What::Source => ("source", Scope::Source),

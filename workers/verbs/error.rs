@@ -23,6 +23,8 @@ pub enum VerbError {
     PastTime(String),
     #[error("{0} are not paused by a pause of just these")]
     NotPaused(String),
+    #[error("schedule {0} is not paused")]
+    SchedulePlays(String),
     #[error("no worker has {0:?} as its name, id or the end of its id")]
     UnknownWorker(String),
     #[error("{text:?} is short for {count} workers")]
@@ -49,7 +51,7 @@ impl Classified for VerbError {
             Self::FileExists(_) => "refused.exists",
             Self::File(..) => "file.failed",
             Self::BadTime { .. } | Self::PastTime(_) => "usage.time",
-            Self::NotPaused(_) => "pause.not_found",
+            Self::NotPaused(_) | Self::SchedulePlays(_) => "pause.not_found",
             Self::UnknownWorker(_) => "worker.not_found",
             Self::SeveralWorkers { .. } => "worker.ambiguous",
             Self::NotConfirmed(_) | Self::StorageNotConfirmed(_) | Self::NobodyConfirmed { .. } => {
@@ -91,6 +93,7 @@ impl Classified for VerbError {
             | Self::File(..)
             | Self::BadTime { .. }
             | Self::PastTime(_)
+            | Self::SchedulePlays(_)
             | Self::Unusable(_) => None,
         }
     }

@@ -69,6 +69,16 @@ pub(super) async fn submit(
             id.short()
         ));
     }
+    stay(id, follow, db, out).await
+}
+
+/// Follows a job that somebody else has made.
+pub(super) async fn stay(
+    id: JobId,
+    follow: Follow,
+    db: &ControlDb,
+    out: Output,
+) -> Result<Fate, Failure> {
     if follow.no_wait {
         out.result(
             json!({ "job": id, "state": "queued" }),

@@ -21,6 +21,7 @@ pub mod queue;
 pub mod restore;
 mod restore_globals;
 pub mod rollback;
+pub mod schedule;
 pub mod show;
 pub mod storage;
 pub mod test_restore;
