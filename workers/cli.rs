@@ -6,6 +6,7 @@
     reason = "these comments are what `--help` prints, where backticks would show"
 )]
 
+mod notify;
 mod queue;
 mod restore;
 mod storage;
@@ -16,6 +17,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
+    notify::Notify,
     queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
     restore::{Restore, Rollback},
     storage::{Acknowledge, Catalog, Import, Rebuild, Retire, Storage, Sync},
@@ -109,6 +111,9 @@ pub enum Command {
     /// Look after the catalog of backups
     #[command(subcommand)]
     Catalog(Catalog),
+    /// Look at the channels that are told, try them, and see what became of messages
+    #[command(subcommand)]
+    Notify(Notify),
     /// Check the set-up and say how to fix what is wrong
     Doctor {
         /// Only the queue: invariants, leases, workers, dead jobs, pauses
