@@ -43,6 +43,8 @@ mod inventory;
 mod inventory_kinds;
 #[path = "it/load_ways.rs"]
 mod load_ways;
+#[path = "it/notify.rs"]
+mod notify;
 #[path = "it/object_kinds.rs"]
 mod object_kinds;
 #[path = "it/pipeline.rs"]

@@ -131,7 +131,10 @@ fn of_table(reader: &mut Reader<'_>, name: String, entries: Entries) -> Option<C
     let mut table = Table::new(reader, &name, entries);
     let means = notify_means::read(&mut table);
     let wants = wants(&mut table, means.as_ref());
-    table.close();
+    // What a channel of no sound type doesn't know can't be said.
+    if means.is_some() {
+        table.close();
+    }
     Some(ChannelConfig {
         name,
         wants: wants?,

@@ -169,13 +169,10 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Means> {
                 format!("is of type {other:?}"),
                 &format!("the types are {TYPES}"),
             );
-            // What else it says can't be judged.
-            table.entries.clear();
             None
         }
         None => {
             table.complain("has no type".to_owned(), &format!("the types are {TYPES}"));
-            table.entries.clear();
             None
         }
     }
