@@ -92,8 +92,14 @@ return case when p_kind <> 'verify' then p_kind when p_payload ->> 'level' = 'pr
 
 -- What people and receivers may want to know of an execution.
 create function kanbu_backup.execution_facts(e kanbu_backup.execution, j kanbu_backup.job) returns jsonb
-language sql stable set search_path = kanbu_backup, pg_temp as $$
-  select jsonb_strip_nulls(jsonb_build_object(
+language plpgsql stable set search_path = kanbu_backup, pg_temp as $$
+declare
+  scheduled text;
+begin
+  if j.schedule_id is not null then
+    select s.name into scheduled from schedule s where s.id = j.schedule_id;
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object(
     'job', j.id, 'kind', j.kind, 'outcome', e.outcome, 'origin', j.origin, 'requested_by', j.requested_by,
     'attempt', e.attempt, 'started_at', e.started_at, 'ended_at', e.ended_at,
     'duration_ms', floor(extract(epoch from e.ended_at - e.started_at) * 1000)::bigint,
@@ -101,15 +107,17 @@ language sql stable set search_path = kanbu_backup, pg_temp as $$
     'artifact', coalesce(e.artifact_id::text, e.result ->> 'artifact', j.payload ->> 'artifact'),
     'label', left(j.payload ->> 'label', 200),
     'warnings', (select jsonb_agg(w.warning order by w.place)
-                   from jsonb_array_elements(e.warnings) with ordinality as w (warning, place) where w.place <= 20)))
+                   from jsonb_array_elements(e.warnings) with ordinality as w (warning, place) where w.place <= 20),
+    'schedule_name', scheduled));
+end
 $$;
 
--- Records how executions ended whose jobs have come to their end: one event each. A failure that is tried again is none,
--- and neither is what somebody cancelled.
-create function kanbu_backup.record_ends(p_executions uuid[]) returns void
+-- Records how an execution ended whose job has come to its end. A failure that is tried again is no event, and neither is
+-- what somebody cancelled.
+create function kanbu_backup.record_end(p_execution uuid) returns void
 language plpgsql set search_path = kanbu_backup, pg_temp as $$
 declare
-  this     uuid;
+  alarms   constant jsonpath := '$[*] ? (@.code == "content.shrunk" || @.code == "content.small")';
   e        execution;
   j        job;
   facts    jsonb;
@@ -117,32 +125,38 @@ declare
   what     text;
   severity text;
 begin
+  select * into e from execution x where x.id = p_execution;
+  select * into j from job x where x.id = e.job_id;
+  facts := execution_facts(e, j);
+  noun := event_noun(j.kind, j.payload);
+  what := case when e.outcome <> 'succeeded' then e.outcome
+               when noun = 'test_restore' then 'succeeded' else 'completed' end;
+  severity := case when e.outcome = 'failed' or e.warnings @> '[{"code": "backup.lost"}]' then 'error'
+                   when e.outcome = 'degraded' then 'warning' else 'info' end;
+  perform record_event(noun || '.' || what, severity, e.subject, facts, e.id, j.schedule_id);
+  if e.warnings @? alarms then
+    perform record_event('content.alarm', 'warning', e.subject,
+                         facts || jsonb_build_object('warnings', jsonb_path_query_array(e.warnings, alarms)),
+                         e.id, j.schedule_id);
+  end if;
+  perform record_storages(e, j.schedule_id);
+end
+$$;
+
+create function kanbu_backup.record_ends(p_executions uuid[]) returns void
+language plpgsql set search_path = kanbu_backup, pg_temp as $$
+declare
+  this uuid;
+begin
   foreach this in array p_executions loop
-    select * into e from execution x where x.id = this;
-    select * into j from job x where x.id = e.job_id;
-    facts := execution_facts(e, j);
-    if j.schedule_id is not null then
-      facts := facts || jsonb_strip_nulls(jsonb_build_object(
-        'schedule_name', (select s.name from schedule s where s.id = j.schedule_id)));
-    end if;
-    noun := event_noun(j.kind, j.payload);
-    what := case when e.outcome <> 'succeeded' then e.outcome
-                 when noun = 'test_restore' then 'succeeded' else 'completed' end;
-    severity := case when e.outcome = 'failed' or e.warnings @> '[{"code": "backup.lost"}]' then 'error'
-                     when e.outcome = 'degraded' then 'warning' else 'info' end;
-    perform record_event(noun || '.' || what, severity, e.subject, facts, e.id, j.schedule_id);
-    if e.warnings @? '$[*] ? (@.code == "content.shrunk" || @.code == "content.small")' then
-      perform record_event('content.alarm', 'warning', e.subject,
-                           facts || jsonb_build_object('warnings', jsonb_path_query_array(
-                             e.warnings, '$[*] ? (@.code == "content.shrunk" || @.code == "content.small")')),
-                           e.id, j.schedule_id);
-    end if;
-    perform record_storages(e, j.schedule_id);
+    begin
+      perform record_end(this);
+    exception
+      -- What can't be told must not keep an execution from ending.
+      when data_exception or integrity_constraint_violation then
+        raise warning 'no event was recorded for the end of execution %: %', this, sqlerrm;
+    end;
   end loop;
-exception
-  -- What can't be told must not keep an execution from ending.
-  when data_exception or integrity_constraint_violation then
-    raise warning 'no event was recorded for the end of executions %: %', p_executions, sqlerrm;
 end
 $$;
 
@@ -183,21 +197,16 @@ $$;
 create function kanbu_backup.record_start(p_execution uuid) returns uuid
 language plpgsql security definer set search_path = kanbu_backup, pg_temp as $$
 declare
-  e     execution;
-  j     job;
-  facts jsonb;
+  e execution;
+  j job;
 begin
   select * into e from execution x where x.id = p_execution and x.ended_at is null;
   if not found then
     return null;
   end if;
   select * into j from job x where x.id = e.job_id;
-  facts := execution_facts(e, j);
-  if j.schedule_id is not null then
-    facts := facts || jsonb_strip_nulls(jsonb_build_object(
-      'schedule_name', (select s.name from schedule s where s.id = j.schedule_id)));
-  end if;
-  return record_event(event_noun(j.kind, j.payload) || '.started', 'info', e.subject, facts, e.id, j.schedule_id);
+  return record_event(event_noun(j.kind, j.payload) || '.started', 'info', e.subject, execution_facts(e, j), e.id,
+                      j.schedule_id);
 end
 $$;
 

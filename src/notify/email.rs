@@ -15,6 +15,7 @@ use lettre::{
         client::{Certificate, Tls, TlsParameters},
     },
 };
+use tokio::time::timeout;
 
 use super::{
     Notifier, Receipt,
@@ -25,8 +26,8 @@ use super::{
 };
 use crate::fault::{Failure, Fault, chain};
 
-/// For each step of the conversation.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// For the whole conversation. The transport knows a limit for the connection alone.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Longer subjects are cut by readers anyway.
 const MOST_SUBJECT_CHARS: usize = 200;
@@ -106,13 +107,17 @@ impl Email {
             .map_err(|_| NotifyError::Unsuitable("the message can't be written as a mail"))
     }
 
+    fn timed_out(&self) -> NotifyError {
+        NotifyError::TimedOut {
+            host: self.host.clone(),
+            limit: ANSWER_WITHIN,
+        }
+    }
+
     fn refused(&self, error: &lettre::transport::smtp::Error) -> NotifyError {
         let host = self.host.clone();
         if error.is_timeout() {
-            return NotifyError::TimedOut {
-                host,
-                limit: ANSWER_WITHIN,
-            };
+            return self.timed_out();
         }
         let reason = chain(error);
         let reason = match &self.secret {
@@ -167,7 +172,9 @@ fn body(message: &Message) -> String {
 impl Notifier for Email {
     async fn deliver(&self, message: &Message) -> Result<Receipt, NotifyError> {
         let letter = self.letter(message)?;
-        match self.transport.send(letter).await {
+        let sent = timeout(ANSWER_WITHIN, self.transport.send(letter)).await;
+        let sent = sent.map_err(|_| self.timed_out())?;
+        match sent {
             Ok(answer) => Ok(Receipt::Delivered {
                 http_status: None,
                 said: answer.first_line().unwrap_or_default().to_owned(),

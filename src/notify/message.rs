@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     bytes::ByteSize,
@@ -304,16 +304,40 @@ impl Message {
         })
     }
 
-    /// Everything, for receivers of ours.
+    /// What isn't said elsewhere, for programs: what isn't known is absent.
     pub(crate) fn data(&self) -> Value {
-        let mut members = serde_json::Map::new();
-        for name in FIELDS {
-            let value = self.field(name).unwrap_or_default();
-            if !value.is_empty() {
-                members.insert((*name).to_owned(), Value::String(value));
-            }
+        let said = [
+            "event",
+            "id",
+            "time",
+            "severity",
+            "title",
+            "text",
+            "subject",
+            "name",
+            "test",
+            "size_bytes",
+            "duration_ms",
+        ];
+        let mut data = Map::new();
+        for name in FIELDS.iter().filter(|name| !said.contains(name)) {
+            let value = self.field(name).filter(|value| !value.is_empty());
+            data.extend(value.map(|value| ((*name).to_owned(), Value::String(value))));
         }
-        Value::Object(members)
+        let numbers = [
+            (
+                "size_bytes",
+                self.backup
+                    .as_ref()
+                    .map(|backup| Value::from(backup.payload_bytes)),
+            ),
+            ("duration_ms", self.facts.duration_ms.map(Value::from)),
+        ];
+        let known = numbers
+            .into_iter()
+            .filter_map(|(name, number)| Some((name.to_owned(), number?)));
+        data.extend(known);
+        Value::Object(data)
     }
 }
 

@@ -31,7 +31,10 @@ use kanbu_backup::{
     id::{EventId, ExecutionId, JobId, WorkerId},
     job::{Backup, Job, Kind},
     notify::{self, Deps},
-    queue::{self, Answer, Claim, Claimed, Close, Crew, Ending, Enqueued, Handler, JobState, JobView, LeaseTerms, NewJob, Origin},
+    queue::{
+        self, Answer, Claim, Claimed, Close, Crew, Ending, Enqueued, Handler, JobState, JobView,
+        LeaseTerms, NewJob, Origin,
+    },
     testing::{self, ScratchDirectory, TestDatabase},
 };
 use sqlx::AssertSqlSafe;
@@ -83,7 +86,9 @@ impl World {
             _directory: directory,
         };
         let names = world.deps.channels.iter();
-        let names: Vec<_> = names.map(|channel| (channel.name.clone(), channel.kind)).collect();
+        let names: Vec<_> = names
+            .map(|channel| (channel.name.clone(), channel.kind))
+            .collect();
         event::register_channels(&world.db, &names).await.unwrap();
         // Tests wait for what comes of an attempt, not for the next one's time.
         world.sql("update kanbu_backup.kind_rule set backoff_base = interval '1 hour' where kind = 'notify'").await;
@@ -110,13 +115,25 @@ impl World {
     }
 
     async fn enqueue(&self, job: Job) -> JobId {
-        match queue::submit(&self.db, &NewJob::new(job, Origin::Operator)).await.unwrap() {
+        match queue::submit(&self.db, &NewJob::new(job, Origin::Operator))
+            .await
+            .unwrap()
+        {
             Enqueued::New(job) | Enqueued::AlreadyOpen(job) => job,
         }
     }
 
     async fn claim(&self, kind: Kind) -> Claimed {
-        match queue::claim(&self.db, WorkerId::new(), kind, MINUTE, &[ExecutionId::new()]).await.unwrap() {
+        match queue::claim(
+            &self.db,
+            WorkerId::new(),
+            kind,
+            MINUTE,
+            &[ExecutionId::new()],
+        )
+        .await
+        .unwrap()
+        {
             Claim::Jobs(mut jobs) => jobs.remove(0),
             Claim::Nothing { .. } => panic!("there is no {kind} to claim"),
         }
@@ -137,11 +154,16 @@ impl World {
 
     /// `name severity subject` of all events, in their order.
     async fn events(&self) -> Vec<String> {
-        self.texts("select concat_ws(' ', event, severity, subject) from kanbu_backup.event order by id").await
+        self.texts(
+            "select concat_ws(' ', event, severity, subject) from kanbu_backup.event order by id",
+        )
+        .await
     }
 
     async fn newest_event(&self) -> EventId {
-        let id = self.text("select id::text from kanbu_backup.event order by at desc, id desc limit 1").await;
+        let id = self
+            .text("select id::text from kanbu_backup.event order by at desc, id desc limit 1")
+            .await;
         id.parse().unwrap()
     }
 
@@ -262,5 +284,7 @@ async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> 
 
 /// A channel of type webhook to this address.
 fn webhook(name: &str, url: &str, more: &str) -> String {
-    format!("[notify.{name}]\ntype = \"webhook\"\nurl = \"{url}\"\nallow_private = true\non = \"all\"\n{more}\n")
+    format!(
+        "[notify.{name}]\ntype = \"webhook\"\nurl = \"{url}\"\nallow_private = true\non = \"all\"\n{more}\n"
+    )
 }

@@ -21,7 +21,9 @@ async fn world(receiver: &Receiver) -> World {
     let mut world = World::new().await;
     let config = world.path("config.toml");
     let url = receiver.url(&format!("/{TOKEN}"));
-    let text = format!("[notify.hook]\ntype = \"webhook\"\nurl = \"{url}\"\non = \"all\"\nallow_private = true\n");
+    let text = format!(
+        "[notify.hook]\ntype = \"webhook\"\nurl = \"{url}\"\non = \"all\"\nallow_private = true\n"
+    );
     fs::write(&config, text).unwrap();
     world.set("KANBU_BACKUP_CONFIG", config.to_str().unwrap());
     world.set("KANBU_BACKUP_NOTIFY_HOOK_SECRET", SECRET);
@@ -33,15 +35,32 @@ async fn channels_are_listed_tried_logged_and_told_once_more() {
     let receiver = Receiver::start([]).await;
     let world = world(&receiver).await;
     let list = world.run(&["notify", "list"]).await.with(0);
-    assert!(list.stdout.contains("hook") && list.stdout.contains("127.0.0.1"), "{}", list.stdout);
+    assert!(
+        list.stdout.contains("hook") && list.stdout.contains("127.0.0.1"),
+        "{}",
+        list.stdout
+    );
     let tested = world.result(&["notify", "test", "hook"]).await;
-    assert_eq!((&tested["status"], &tested["http_status"]), (&"delivered".into(), &200.into()));
+    assert_eq!(
+        (&tested["status"], &tested["http_status"]),
+        (&"delivered".into(), &200.into())
+    );
     let sent = receiver.sent().remove(0);
     assert_eq!(sent.header("X-Kanbu-Test"), Some("true"));
     assert_eq!(sent.json()["execution"]["filename"], "test_backup.sql");
-    world.run(&["notify", "test", "hok"]).await.refused(4, "channel.not_found", "hok");
-    receiver.will(Answer::Full(403, vec![], format!("no hook {TOKEN}, no {SECRET}")));
-    let refused = world.run(&["notify", "test", "hook"]).await.refused(1, "notify.refused", "403");
+    world
+        .run(&["notify", "test", "hok"])
+        .await
+        .refused(4, "channel.not_found", "hok");
+    receiver.will(Answer::Full(
+        403,
+        vec![],
+        format!("no hook {TOKEN}, no {SECRET}"),
+    ));
+    let refused = world
+        .run(&["notify", "test", "hook"])
+        .await
+        .refused(1, "notify.refused", "403");
 
     let worker = world.worker("telling").await;
     let made = world.result(&["backup", "database"]).await;
@@ -52,24 +71,58 @@ async fn channels_are_listed_tried_logged_and_told_once_more() {
     assert_eq!(body["execution"]["isEncrypted"], true);
     let id = sent.header("X-Kanbu-Backup-Id").unwrap().to_owned();
     let line = until("the delivery in the log", async || {
-        let log = world.run(&["notify", "log", "--json"]).await.with(0).document();
+        let log = world
+            .run(&["notify", "log", "--json"])
+            .await
+            .with(0)
+            .document();
         let line = log["deliveries"].as_array().unwrap().first()?.clone();
         (line["status"] == "delivered").then_some(line)
     })
     .await;
-    assert_eq!((&line["event_id"], &line["event"]), (&id.as_str().into(), &"backup.completed".into()));
-    let failed = world.run(&["notify", "log", "--failed", "--channel", "hook"]).await.with(0);
+    assert_eq!(
+        (&line["event_id"], &line["event"]),
+        (&id.as_str().into(), &"backup.completed".into())
+    );
+    let failed = world
+        .run(&["notify", "log", "--failed", "--channel", "hook"])
+        .await
+        .with(0);
     assert!(!failed.stdout.contains("delivered"), "{}", failed.stdout);
 
     let again = world.run(&["notify", "replay", &id[28..]]).await.with(0);
-    assert_eq!(receiver.until(4).await[3].header("X-Kanbu-Backup-Id"), Some(id.as_str()));
+    assert_eq!(
+        receiver.until(4).await[3].header("X-Kanbu-Backup-Id"),
+        Some(id.as_str())
+    );
     let delivery = line["id"].as_str().unwrap();
-    world.run(&["notify", "replay", delivery, "--dry-run"]).await.with(0);
-    world.run(&["notify", "replay", "00000000"]).await.refused(4, "event.not_found", "00000000");
-    let said = [worker.said(), list.stdout, refused.stderr, refused.stdout, failed.stdout, again.stdout].concat();
-    let shown = world.run(&["config", "show", "--origin"]).await.with(0).stdout;
+    world
+        .run(&["notify", "replay", delivery, "--dry-run"])
+        .await
+        .with(0);
+    world
+        .run(&["notify", "replay", "00000000"])
+        .await
+        .refused(4, "event.not_found", "00000000");
+    let said = [
+        worker.said(),
+        list.stdout,
+        refused.stderr,
+        refused.stdout,
+        failed.stdout,
+        again.stdout,
+    ]
+    .concat();
+    let shown = world
+        .run(&["config", "show", "--origin"])
+        .await
+        .with(0)
+        .stdout;
     for secret in [TOKEN, SECRET] {
-        assert!(!said.contains(secret) && !shown.contains(secret), "{secret} is shown:\n{said}\n{shown}");
+        assert!(
+            !said.contains(secret) && !shown.contains(secret),
+            "{secret} is shown:\n{said}\n{shown}"
+        );
     }
     world.holds().await;
     world.dismiss(worker).await;
@@ -87,7 +140,10 @@ async fn what_a_killed_worker_has_not_told_its_successor_tells_under_the_same_id
     worker.end().await.with(128 + Signal::KILL.as_raw());
     let successor = world.worker("second").await;
     let again = receiver.until(2).await.remove(1);
-    assert_eq!(again.header("X-Kanbu-Backup-Id"), first.header("X-Kanbu-Backup-Id"));
+    assert_eq!(
+        again.header("X-Kanbu-Backup-Id"),
+        first.header("X-Kanbu-Backup-Id")
+    );
     assert_eq!(again.body, first.body);
     world.dismiss(successor).await;
     world.holds().await;
@@ -101,12 +157,23 @@ async fn a_receiver_that_refuses_everything_changes_no_outcome() {
     world.result(&["backup", "database"]).await;
     receiver.until(1).await;
     let dead = until("the message to be dead", async || {
-        let dead = world.run(&["queue", "dead", "--json"]).await.with(0).document();
+        let dead = world
+            .run(&["queue", "dead", "--json"])
+            .await
+            .with(0)
+            .document();
         dead["dead"].as_array().unwrap().first().cloned()
     })
     .await;
-    assert_eq!((&dead["kind"], &dead["error_code"]), (&"notify".into(), &"notify.refused".into()));
-    let jobs = world.run(&["job", "list", "--kind", "backup", "--json"]).await.with(0).document();
+    assert_eq!(
+        (&dead["kind"], &dead["error_code"]),
+        (&"notify".into(), &"notify.refused".into())
+    );
+    let jobs = world
+        .run(&["job", "list", "--kind", "backup", "--json"])
+        .await
+        .with(0)
+        .document();
     assert_eq!(jobs["jobs"][0]["state"], "succeeded");
     world.holds().await;
     world.dismiss(worker).await;

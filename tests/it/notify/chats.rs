@@ -5,7 +5,10 @@ use kanbu_backup::{
     catalog::ArtifactKind,
     execution::{Outcome, Warning, event::Severity},
     id::{ArtifactId, EventId, ScheduleId},
-    notify::{BackupFacts, EVENTS, Facts, Message, ScheduleName, chat::{discord_payload, slack_payload}},
+    notify::{
+        BackupFacts, EVENTS, Facts, Message, ScheduleName,
+        chat::{discord_payload, slack_payload},
+    },
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -13,8 +16,27 @@ use serde_json::Value;
 /// Texts of any length in any script, with everything that means something to a chat.
 fn text() -> impl Strategy<Value = String> {
     let markup = prop::sample::select(vec![
-        "", " ", "\u{200b}", "<!channel>", "<@U123>", "@everyone", "@here", "&amp;", "*bold*", "```", "~", "_", "👩‍👩‍👧‍👦", "\u{202e}",
-        "[x](https://evil.example)", "é", "漢字", "\n", "\r\n", "\\", "|",
+        "",
+        " ",
+        "\u{200b}",
+        "<!channel>",
+        "<@U123>",
+        "@everyone",
+        "@here",
+        "&amp;",
+        "*bold*",
+        "```",
+        "~",
+        "_",
+        "👩‍👩‍👧‍👦",
+        "\u{202e}",
+        "[x](https://evil.example)",
+        "é",
+        "漢字",
+        "\n",
+        "\r\n",
+        "\\",
+        "|",
     ]);
     prop_oneof![
         2 => any::<String>(),
@@ -40,56 +62,84 @@ fn message() -> impl Strategy<Value = Message> {
         prop::collection::vec(warning, 0..30),
         prop::option::of(any::<i64>()),
     )
-        .prop_map(|(outcome, (error, hint, label, storage, requested_by, text), warnings, duration_ms)| Facts {
-            outcome,
-            error,
-            hint,
-            label,
-            storage,
-            requested_by,
-            text,
-            warnings,
-            duration_ms,
-            error_code: Some("test.failed".to_owned()),
-            ..Facts::default()
-        });
-    let backup = prop::option::of((text(), any::<u64>()).prop_map(|(file, payload_bytes)| BackupFacts {
-        id: ArtifactId::new(),
-        kind: ArtifactKind::Database,
-        file,
-        payload_bytes,
-        payload_sha256: String::new(),
-        is_encrypted: false,
-    }));
-    let name = "[^#\\pC\u{2028}]{1,300}".prop_filter_map("no subject", |name| format!("database:{name}").parse().ok());
-    let names: Vec<&str> = EVENTS.iter().map(|event| event.name).collect();
-    (prop::sample::select(names), prop::sample::select(&Severity::ALL[..]), name, facts, backup, maybe(), text()).prop_map(
-        |(event, severity, subject, facts, backup, schedule, environment)| Message {
-            id: EventId::new(),
-            at: DateTime::UNIX_EPOCH,
-            event: event.to_owned(),
-            severity,
-            subject,
-            execution: None,
-            schedule: schedule.map(|name| ScheduleName {
-                id: ScheduleId::new(),
-                name,
+        .prop_map(
+            |(
+                outcome,
+                (error, hint, label, storage, requested_by, text),
+                warnings,
+                duration_ms,
+            )| Facts {
+                outcome,
+                error,
+                hint,
+                label,
+                storage,
+                requested_by,
+                text,
+                warnings,
+                duration_ms,
+                error_code: Some("test.failed".to_owned()),
+                ..Facts::default()
+            },
+        );
+    let backup =
+        prop::option::of(
+            (text(), any::<u64>()).prop_map(|(file, payload_bytes)| BackupFacts {
+                id: ArtifactId::new(),
+                kind: ArtifactKind::Database,
+                file,
+                payload_bytes,
+                payload_sha256: String::new(),
+                is_encrypted: false,
             }),
-            facts,
-            backup,
-            environment,
-            is_test: false,
-        },
+        );
+    let name = "[^#\\pC\u{2028}]{1,300}"
+        .prop_filter_map("no subject", |name| format!("database:{name}").parse().ok());
+    let names: Vec<&str> = EVENTS.iter().map(|event| event.name).collect();
+    (
+        prop::sample::select(names),
+        prop::sample::select(&Severity::ALL[..]),
+        name,
+        facts,
+        backup,
+        maybe(),
+        text(),
     )
+        .prop_map(
+            |(event, severity, subject, facts, backup, schedule, environment)| Message {
+                id: EventId::new(),
+                at: DateTime::UNIX_EPOCH,
+                event: event.to_owned(),
+                severity,
+                subject,
+                execution: None,
+                schedule: schedule.map(|name| ScheduleName {
+                    id: ScheduleId::new(),
+                    name,
+                }),
+                facts,
+                backup,
+                environment,
+                is_test: false,
+            },
+        )
 }
 
 /// As JavaScript counts, which is never less than characters.
 fn length(value: &Value) -> usize {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).encode_utf16().count()
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no text"))
+        .encode_utf16()
+        .count()
 }
 
 fn is_seen(value: &Value) -> bool {
-    value.as_str().unwrap().chars().any(|c| !c.is_whitespace() && !c.is_control())
+    value
+        .as_str()
+        .unwrap()
+        .chars()
+        .any(|c| !c.is_whitespace() && !c.is_control())
 }
 
 /// <https://docs.slack.dev/reference/block-kit/blocks>: 50 blocks; a header 150, a section's text 1 to 3000, ten fields of
@@ -109,11 +159,18 @@ fn check_slack(payload: &Value) {
             "section" if block.get("fields").is_some() => {
                 let fields = block["fields"].as_array().unwrap();
                 assert!((1..=10).contains(&fields.len()));
-                assert!(fields.iter().all(|field| (1..=2000).contains(&length(&field["text"]))));
+                assert!(
+                    fields
+                        .iter()
+                        .all(|field| (1..=2000).contains(&length(&field["text"])))
+                );
                 texts.extend(fields.iter().map(|field| &field["text"]));
             }
             "section" => {
-                assert!((1..=3000).contains(&length(&block["text"]["text"])) && is_seen(&block["text"]["text"]));
+                assert!(
+                    (1..=3000).contains(&length(&block["text"]["text"]))
+                        && is_seen(&block["text"]["text"])
+                );
                 texts.push(&block["text"]["text"]);
             }
             other => panic!("a block of type {other}"),
@@ -124,7 +181,12 @@ fn check_slack(payload: &Value) {
         assert!(!text.contains(['<', '>']), "{text:?} can mention somebody");
         for (at, _) in text.match_indices('&') {
             let rest = &text[at..];
-            assert!(["&amp;", "&lt;", "&gt;"].iter().any(|escape| rest.starts_with(escape)), "{text:?}");
+            assert!(
+                ["&amp;", "&lt;", "&gt;"]
+                    .iter()
+                    .any(|escape| rest.starts_with(escape)),
+                "{text:?}"
+            );
         }
     }
 }
@@ -132,8 +194,15 @@ fn check_slack(payload: &Value) {
 /// <https://discord.com/developers/docs/resources/message#embed-object-embed-limits>: title 256, description 4096, 25
 /// fields, their names 256 and values 1024, footer 2048, all of them together 6000; content 2000.
 fn check_discord(payload: &Value) {
-    assert_eq!(payload["allowed_mentions"], serde_json::json!({"parse": []}));
-    assert!(payload.get("content").is_none_or(|content| length(content) <= 2000));
+    assert_eq!(
+        payload["allowed_mentions"],
+        serde_json::json!({"parse": []})
+    );
+    assert!(
+        payload
+            .get("content")
+            .is_none_or(|content| length(content) <= 2000)
+    );
     let embeds = payload["embeds"].as_array().unwrap();
     assert_eq!(embeds.len(), 1);
     let embed = &embeds[0];
@@ -141,7 +210,10 @@ fn check_discord(payload: &Value) {
     let mut counted = |value: &Value, most: usize| {
         let length = length(value);
         assert!((1..=most).contains(&length) && is_seen(value), "{value}");
-        assert!(!value.as_str().unwrap().contains("@everyone") && !value.as_str().unwrap().contains("@here"));
+        assert!(
+            !value.as_str().unwrap().contains("@everyone")
+                && !value.as_str().unwrap().contains("@here")
+        );
         sum += length;
     };
     counted(&embed["title"], 256);

@@ -26,11 +26,17 @@ async fn a_message_that_is_refused_for_now_comes_again_under_the_same_id() {
     }
     world.until_message("hook", JobState::Succeeded).await;
     let deliveries = world.deliveries().await;
-    assert_eq!(deliveries, ["hook failed 500 1", "hook failed 2", "hook delivered 200 3"]);
+    assert_eq!(
+        deliveries,
+        ["hook failed 500 1", "hook failed 2", "hook delivered 200 3"]
+    );
     let sent = receiver.sent();
     assert_eq!(sent.len(), 3);
     for sent in &sent {
-        assert_eq!(sent.header("X-Kanbu-Backup-Id"), Some(event.to_string().as_str()));
+        assert_eq!(
+            sent.header("X-Kanbu-Backup-Id"),
+            Some(event.to_string().as_str())
+        );
         assert_eq!(sent.body, receiver.sent()[0].body);
     }
     worker.go_home().await;
@@ -55,12 +61,17 @@ async fn a_receiver_that_asks_for_patience_is_left_alone_for_so_long() {
     let patience = vec![("Retry-After".to_owned(), "7200".to_owned())];
     let receiver = Receiver::start([Reply::Full(429, patience, "slow down".to_owned())]).await;
     let world = World::new(&webhook("hook", &receiver.url("/x"), "")).await;
-    world.sql("update kanbu_backup.kind_rule set backoff_base = '1 second' where kind = 'notify'").await;
+    world
+        .sql("update kanbu_backup.kind_rule set backoff_base = '1 second' where kind = 'notify'")
+        .await;
     let worker = world.work();
     happened(&world).await;
     world.until_deliveries(1).await;
     let message = world.until_message("hook", JobState::Queued).await;
-    let waits = format!("select (run_at > now() + interval '100 minutes')::text from kanbu_backup.job where id = '{}'", message.id);
+    let waits = format!(
+        "select (run_at > now() + interval '100 minutes')::text from kanbu_backup.job where id = '{}'",
+        message.id
+    );
     assert_eq!(world.text(&waits).await, "true");
     let error = world.text("select error from kanbu_backup.delivery").await;
     assert_eq!(error, "127.0.0.1 answered 429: slow down");
@@ -71,7 +82,8 @@ async fn a_receiver_that_asks_for_patience_is_left_alone_for_so_long() {
 async fn a_receiver_that_hangs_delays_no_backup_and_no_other_message() {
     let hanging = Receiver::start([Reply::Hang]).await;
     let prompt = Receiver::start([]).await;
-    let channels = webhook("hanging", &hanging.url("/x"), "") + &webhook("prompt", &prompt.url("/x"), "");
+    let channels =
+        webhook("hanging", &hanging.url("/x"), "") + &webhook("prompt", &prompt.url("/x"), "");
     let world = World::new(&channels).await;
     happened(&world).await;
     let worker = world.work_on([Kind::Backup, Kind::Notify]);
@@ -83,8 +95,13 @@ async fn a_receiver_that_hangs_delays_no_backup_and_no_other_message() {
         (job.state == JobState::Succeeded).then_some(())
     })
     .await;
-    let waiting = world.number("select count(*) from kanbu_backup.delivery where channel = 'hanging'").await;
-    assert_eq!(waiting, 0, "the message had come to its end before the backup");
+    let waiting = world
+        .number("select count(*) from kanbu_backup.delivery where channel = 'hanging'")
+        .await;
+    assert_eq!(
+        waiting, 0,
+        "the message had come to its end before the backup"
+    );
     worker.go_home().await;
 }
 
@@ -99,7 +116,11 @@ async fn a_message_whose_worker_dies_on_the_way_comes_again_under_the_same_id() 
     world.sql("update kanbu_backup.execution set lease_until = now() - interval '1 second' where ended_at is null").await;
     let successor = world.work();
     world.until_message("hook", JobState::Succeeded).await;
-    let ids: Vec<_> = receiver.sent().iter().map(|sent| sent.header("X-Kanbu-Backup-Id").unwrap().to_owned()).collect();
+    let ids: Vec<_> = receiver
+        .sent()
+        .iter()
+        .map(|sent| sent.header("X-Kanbu-Backup-Id").unwrap().to_owned())
+        .collect();
     assert_eq!(ids, [event.to_string(), event.to_string()]);
     successor.go_home().await;
 }
@@ -123,8 +144,14 @@ async fn a_message_that_arrived_before_its_worker_died_is_not_sent_again() {
     let world = World::new(&webhook("hook", &receiver.url("/x"), "")).await;
     let event = happened(&world).await;
     let dead = {
-        let job = delivery::replay(&world.db, event, Some("hook")).await.unwrap();
-        world.sql(&format!("delete from kanbu_backup.job where kind = 'notify' and id <> '{job}'")).await;
+        let job = delivery::replay(&world.db, event, Some("hook"))
+            .await
+            .unwrap();
+        world
+            .sql(&format!(
+                "delete from kanbu_backup.job where kind = 'notify' and id <> '{job}'"
+            ))
+            .await;
         world.claim(Kind::Notify).await
     };
     let delivered = delivery::NewDelivery {
@@ -152,41 +179,72 @@ async fn a_channel_that_is_configured_no_more_ends_its_messages() {
     let receiver = Receiver::start([]).await;
     let world = World::new(&webhook("hook", &receiver.url("/x"), "")).await;
     let event = happened(&world).await;
-    delivery::replay(&world.db, event, Some("gone")).await.unwrap();
+    delivery::replay(&world.db, event, Some("gone"))
+        .await
+        .unwrap();
     let worker = world.work();
     let message = world.until_message("gone", JobState::Dead).await;
-    assert_eq!(message.error_code.as_deref(), Some("notify.unknown_channel"));
+    assert_eq!(
+        message.error_code.as_deref(),
+        Some("notify.unknown_channel")
+    );
     receiver.until(1).await;
     worker.go_home().await;
 }
 
 #[tokio::test]
 async fn a_redirect_is_followed_within_the_host_and_keeps_what_is_sent() {
-    let to = |port: u16, host: &str| vec![("Location".to_owned(), format!("http://{host}:{port}/there"))];
+    let to = |port: u16, host: &str| {
+        vec![("Location".to_owned(), format!("http://{host}:{port}/there"))]
+    };
     let receiver = Receiver::start([]).await;
     let port = receiver.port;
-    receiver.will(Reply::Full(307, vec![("Location".to_owned(), "/here".to_owned())], String::new()));
+    receiver.will(Reply::Full(
+        307,
+        vec![("Location".to_owned(), "/here".to_owned())],
+        String::new(),
+    ));
     receiver.will(Reply::Full(308, to(port, "127.0.0.1"), String::new()));
     receiver.will(Reply::Status(200));
-    let world = World::new(&webhook("hook", &receiver.url("/x"), "secret = \"hush-hush\"")).await;
+    let world = World::new(&webhook(
+        "hook",
+        &receiver.url("/x"),
+        "secret = \"hush-hush\"",
+    ))
+    .await;
     let worker = world.work();
     happened(&world).await;
     let sent = receiver.until(3).await;
     let paths: Vec<_> = sent.iter().map(|sent| sent.path.as_str()).collect();
     assert_eq!(paths, ["/x", "/here", "/there"]);
-    assert!(sent.iter().all(|again| again.method == "POST" && again.body == sent[0].body));
+    assert!(
+        sent.iter()
+            .all(|again| again.method == "POST" && again.body == sent[0].body)
+    );
     world.until_deliveries(1).await;
     assert_eq!(world.deliveries().await, ["hook delivered 200 1"]);
 
     let other = Receiver::start([]).await;
-    for location in [to(port, "localhost"), to(other.port, "127.0.0.1"), vec![("Location".to_owned(), format!("https://127.0.0.1:{port}/"))]] {
+    for location in [
+        to(port, "localhost"),
+        to(other.port, "127.0.0.1"),
+        vec![("Location".to_owned(), format!("https://127.0.0.1:{port}/"))],
+    ] {
         receiver.will(Reply::Full(308, location, String::new()));
         happened(&world).await;
     }
-    receiver.will(Reply::Full(303, vec![("Location".to_owned(), "/here".to_owned())], String::new()));
+    receiver.will(Reply::Full(
+        303,
+        vec![("Location".to_owned(), "/here".to_owned())],
+        String::new(),
+    ));
     happened(&world).await;
     for _ in 0..4 {
-        receiver.will(Reply::Full(307, vec![("Location".to_owned(), "/round".to_owned())], String::new()));
+        receiver.will(Reply::Full(
+            307,
+            vec![("Location".to_owned(), "/round".to_owned())],
+            String::new(),
+        ));
     }
     world.until_deliveries(5).await;
     happened(&world).await;
@@ -208,8 +266,13 @@ async fn an_answer_without_an_end_is_one_all_the_same() {
     world.until_deliveries(1).await;
     happened(&world).await;
     world.until_deliveries(2).await;
-    assert_eq!(world.deliveries().await, ["hook delivered 200 1", "hook failed 500 1"]);
-    let longest = world.number("select max(length(error))::bigint from kanbu_backup.delivery").await;
+    assert_eq!(
+        world.deliveries().await,
+        ["hook delivered 200 1", "hook failed 500 1"]
+    );
+    let longest = world
+        .number("select max(length(error))::bigint from kanbu_backup.delivery")
+        .await;
     assert!(longest < 300, "{longest} characters of an answer were kept");
     worker.go_home().await;
 }
@@ -230,7 +293,8 @@ async fn what_a_receiver_repeats_of_our_secrets_is_kept_nowhere() {
     happened(&world).await;
     world.until_deliveries(2).await;
     eventually("both to wait", async || {
-        let waiting = "select count(*) from kanbu_backup.job where payload ? 'channel' and state = 'queued'";
+        let waiting =
+            "select count(*) from kanbu_backup.job where payload ? 'channel' and state = 'queued'";
         (world.number(waiting).await == 2).then_some(())
     })
     .await;
@@ -242,14 +306,25 @@ async fn what_a_receiver_repeats_of_our_secrets_is_kept_nowhere() {
              select v.*::text from kanbu_backup.event v",
         )
         .await;
-    let hook = world.text("select error from kanbu_backup.delivery where channel = 'hook'").await;
+    let hook = world
+        .text("select error from kanbu_backup.delivery where channel = 'hook'")
+        .await;
     assert!(hook.contains("answered 500: POST ***"), "{hook}");
     for secret in ["T0KEN-abcdef", "qu3ry-secret", "hush-hush"] {
-        assert!(!hook.contains(secret) && !shown.contains(secret), "{secret} is shown: {hook} {shown}");
+        assert!(
+            !hook.contains(secret) && !shown.contains(secret),
+            "{secret} is shown: {hook} {shown}"
+        );
     }
-    let own = world.text("select error from kanbu_backup.delivery where channel = 'own'").await;
+    let own = world
+        .text("select error from kanbu_backup.delivery where channel = 'own'")
+        .await;
     assert!(!own.contains("h3ader-secret"), "{own}");
-    assert!(kept.iter().all(|row| !row.contains("T0KEN") && !row.contains("qu3ry")), "{kept:?}");
+    assert!(
+        kept.iter()
+            .all(|row| !row.contains("T0KEN") && !row.contains("qu3ry")),
+        "{kept:?}"
+    );
     worker.go_home().await;
 }
 
@@ -267,8 +342,12 @@ async fn the_template_of_a_channel_is_filled_and_its_headers_are_sent() {
     let failure = Failure::new(Fault::Permanent, "test.failed", "a \"quoted\"\nreason");
     world.backup(Close::Failed(failure)).await;
     let sent = receiver.until(1).await;
-    assert_eq!((sent[0].method.as_str(), sent[0].header("x-token")), ("PUT", Some("t0ken")));
-    let expected = serde_json::json!({"what": "backup.failed", "why": "a \"quoted\"\nreason", "n": 0});
+    assert_eq!(
+        (sent[0].method.as_str(), sent[0].header("x-token")),
+        ("PUT", Some("t0ken"))
+    );
+    let expected =
+        serde_json::json!({"what": "backup.failed", "why": "a \"quoted\"\nreason", "n": 0});
     assert_eq!(sent[0].json(), expected);
     worker.go_home().await;
 }
@@ -286,7 +365,10 @@ async fn a_message_that_is_sent_once_more_bears_its_events_id() {
     assert_eq!((meant.len(), meant[0].event), (1, event));
     delivery::replay(&world.db, event, None).await.unwrap();
     let sent = receiver.until(2).await;
-    assert_eq!(sent[1].header("X-Kanbu-Backup-Id"), Some(event.to_string().as_str()));
+    assert_eq!(
+        sent[1].header("X-Kanbu-Backup-Id"),
+        Some(event.to_string().as_str())
+    );
     world.until_deliveries(2).await;
     worker.go_home().await;
 }

@@ -2,7 +2,8 @@
 
 use kanbu_backup::{
     execution::{Warning, event::NewEvent, event::Severity},
-    job::Notify,
+    id::ArtifactId,
+    job::{Notify, Restore, RestoreInto, Subject, Verify},
 };
 use serde_json::json;
 
@@ -30,15 +31,26 @@ fn warning(code: &str, degrades: bool) -> Warning {
 async fn the_end_of_a_job_is_one_event_and_one_message_in_its_own_transaction() {
     let world = World::new(CHANNEL).await;
     let claimed = world.backup(done()).await;
-    assert_eq!(world.events().await, ["backup.completed info database:kanbu"]);
-    let found = event::get(&world.db, world.newest_event().await).await.unwrap().unwrap();
+    assert_eq!(
+        world.events().await,
+        ["backup.completed info database:kanbu"]
+    );
+    let found = event::get(&world.db, world.newest_event().await)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(found.execution, Some(claimed.execution));
     assert_eq!(found.data["outcome"], "succeeded");
     assert_eq!(found.data["origin"], "operator");
     assert_eq!(found.id.as_uuid().get_version_num(), 7);
-    let message = world.text("select payload::text from kanbu_backup.job where kind = 'notify'").await;
+    let message = world
+        .text("select payload::text from kanbu_backup.job where kind = 'notify'")
+        .await;
     let message: serde_json::Value = serde_json::from_str(&message).unwrap();
-    assert_eq!(message, json!({"subject": "database:kanbu", "event": found.id}));
+    assert_eq!(
+        message,
+        json!({"subject": "database:kanbu", "event": found.id})
+    );
     // An ending that is repeated after a lost reply has been told of.
     assert_eq!(world.end(&claimed, done()).await, Answer::Already);
     assert_eq!(world.events().await.len(), 1);
@@ -50,7 +62,9 @@ async fn a_failure_is_an_event_when_nobody_tries_again() {
     let job = world.enqueue(backup("database:kanbu")).await;
     for attempt in 1..=4 {
         assert_eq!(world.events().await.len(), 0, "before attempt {attempt}");
-        world.sql("update kanbu_backup.job set run_at = now() where state = 'queued'").await;
+        world
+            .sql("update kanbu_backup.job set run_at = now() where state = 'queued'")
+            .await;
         let claimed = world.claim(Kind::Backup).await;
         assert_eq!(claimed.job, job);
         world.end(&claimed, failed(Fault::Transient)).await;
@@ -63,14 +77,77 @@ async fn a_failure_is_an_event_when_nobody_tries_again() {
 #[tokio::test]
 async fn what_the_reaper_closes_for_good_is_told() {
     let world = World::new(CHANNEL).await;
-    world.sql("update kanbu_backup.kind_rule set max_attempts = 1 where kind = 'backup'").await;
+    world
+        .sql("update kanbu_backup.kind_rule set max_attempts = 1 where kind = 'backup'")
+        .await;
     world.enqueue(backup("database:kanbu")).await;
     world.claim(Kind::Backup).await;
-    world.sql("update kanbu_backup.execution set lease_until = now() - interval '1 second'").await;
+    world
+        .sql("update kanbu_backup.execution set lease_until = now() - interval '1 second'")
+        .await;
     assert_eq!(queue::reap(&world.db).await.unwrap().len(), 1);
     assert_eq!(world.events().await, ["backup.failed error database:kanbu"]);
-    let code = world.text("select data ->> 'error_code' from kanbu_backup.event").await;
+    let code = world
+        .text("select data ->> 'error_code' from kanbu_backup.event")
+        .await;
     assert_eq!(code, "lease.lost");
+}
+
+#[tokio::test]
+async fn every_kind_of_work_has_a_name_of_its_own() {
+    let world = World::new("").await;
+    let subject: Subject = "database:kanbu".parse().unwrap();
+    let into = RestoreInto::Database {
+        name: "fresh".to_owned(),
+    };
+    for (job, kind) in [
+        (Job::Verify(Verify::of(subject.clone())), Kind::Verify),
+        (Job::Verify(Verify::proof_of(subject.clone())), Kind::Verify),
+        (
+            Job::Restore(Restore::of(ArtifactId::new(), into)),
+            Kind::Restore,
+        ),
+    ] {
+        for close in [
+            done(),
+            with(json!(null), vec![warning("x.y", true)]),
+            failed(Fault::Permanent),
+        ] {
+            world.enqueue(job.clone()).await;
+            let claimed = world.claim(kind).await;
+            world.end(&claimed, close).await;
+        }
+    }
+    let expected = [
+        "verification.completed info database:kanbu",
+        "verification.degraded warning database:kanbu",
+        "verification.failed error database:kanbu",
+        "test_restore.succeeded info database:kanbu",
+        "test_restore.degraded warning database:kanbu",
+        "test_restore.failed error database:kanbu",
+        "restore.completed info database:fresh",
+        "restore.degraded warning database:fresh",
+        "restore.failed error database:fresh",
+    ];
+    assert_eq!(world.events().await, expected);
+    for event in world
+        .texts("select distinct event from kanbu_backup.event")
+        .await
+    {
+        assert!(notify::known(&event).is_some(), "{event}");
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_told_does_not_keep_an_execution_from_ending() {
+    let world = World::new(CHANNEL).await;
+    world
+        .sql("alter table kanbu_backup.event add check (severity <> 'info')")
+        .await;
+    let claimed = world.backup(done()).await;
+    let job = queue::job(&world.db, claimed.job).await.unwrap().unwrap();
+    assert_eq!(job.state, JobState::Succeeded);
+    assert_eq!(world.events().await.len(), 0);
 }
 
 #[tokio::test]
@@ -88,7 +165,9 @@ async fn nobody_is_told_that_somebody_was_told_or_could_not_be() {
     world.backup(done()).await;
     let claimed = world.claim(Kind::Notify).await;
     world.end(&claimed, failed(Fault::Permanent)).await;
-    let dead = world.number("select count(*) from kanbu_backup.job where kind = 'notify' and state = 'dead'").await;
+    let dead = world
+        .number("select count(*) from kanbu_backup.job where kind = 'notify' and state = 'dead'")
+        .await;
     assert_eq!((dead, world.events().await.len()), (1, 1));
     assert_eq!(queue::invariants(&world.db).await.unwrap(), []);
 }
@@ -98,13 +177,20 @@ async fn without_channels_events_are_recorded_and_make_no_jobs() {
     let world = World::new("").await;
     world.backup(done()).await;
     assert_eq!(world.events().await.len(), 1);
-    assert_eq!(world.number("select count(*) from kanbu_backup.job where kind = 'notify'").await, 0);
+    assert_eq!(
+        world
+            .number("select count(*) from kanbu_backup.job where kind = 'notify'")
+            .await,
+        0
+    );
 }
 
 #[tokio::test]
 async fn trouble_with_a_storage_and_its_end_are_each_told_once() {
     let world = World::new("").await;
-    let seen = |one: serde_json::Value, two: serde_json::Value| with(json!({"storages": {"one": one, "two": two}}), vec![]);
+    let seen = |one: serde_json::Value, two: serde_json::Value| {
+        with(json!({"storages": {"one": one, "two": two}}), vec![])
+    };
     let away = || json!({"trouble": "unreachable", "text": "no route"});
     let bad = || json!({"trouble": "damaged", "text": "3 copies"});
     for (one, two) in [
@@ -122,7 +208,10 @@ async fn trouble_with_a_storage_and_its_end_are_each_told_once() {
         .texts("select event || ' ' || (data ->> 'storage') from kanbu_backup.event where event like 'storage.%' order by id")
         .await;
     let expected = [
-        "storage.unreachable one", "storage.damaged two", "storage.damaged one", "storage.recovered one",
+        "storage.unreachable one",
+        "storage.damaged two",
+        "storage.damaged one",
+        "storage.recovered one",
         "storage.recovered two",
     ];
     assert_eq!(told, expected);
@@ -134,7 +223,9 @@ async fn a_storage_that_answers_another_subject_is_in_reach_again_and_its_bad_co
     let of = async |subject: &str, trouble: serde_json::Value| {
         world.enqueue(backup(subject)).await;
         let claimed = world.claim(Kind::Backup).await;
-        world.end(&claimed, with(json!({"storages": {"s3": trouble}}), vec![])).await;
+        world
+            .end(&claimed, with(json!({"storages": {"s3": trouble}}), vec![]))
+            .await;
     };
     of("database:a", json!({"trouble": "damaged", "text": ""})).await;
     of("database:b", json!({"trouble": "unreachable", "text": ""})).await;
@@ -143,21 +234,42 @@ async fn a_storage_that_answers_another_subject_is_in_reach_again_and_its_bad_co
     let told = world
         .texts("select event || ' ' || subject from kanbu_backup.event where event like 'storage.%' order by id")
         .await;
-    let expected = ["storage.damaged database:a", "storage.unreachable database:b", "storage.recovered database:c"];
+    let expected = [
+        "storage.damaged database:a",
+        "storage.unreachable database:b",
+        "storage.recovered database:c",
+    ];
     assert_eq!(told, expected);
 }
 
 #[tokio::test]
 async fn a_backup_that_holds_much_less_is_an_alarm_beside_its_end() {
     let world = World::new("").await;
-    let warnings = vec![warning("content.shrunk", false), warning("storage.no_copy", true)];
+    let warnings = vec![
+        warning("content.shrunk", false),
+        warning("storage.no_copy", true),
+    ];
     world.backup(with(json!(null), warnings)).await;
-    let expected = ["backup.degraded warning database:kanbu", "content.alarm warning database:kanbu"];
+    let expected = [
+        "backup.degraded warning database:kanbu",
+        "content.alarm warning database:kanbu",
+    ];
     assert_eq!(world.events().await, expected);
-    let alarm = event::get(&world.db, world.newest_event().await).await.unwrap().unwrap();
-    assert_eq!(alarm.data["warnings"], json!([{"code": "content.shrunk", "text": "content.shrunk was seen", "degrades": false}]));
-    world.backup(with(json!(null), vec![warning("backup.lost", true)])).await;
-    assert_eq!(world.events().await[2], "backup.degraded error database:kanbu");
+    let alarm = event::get(&world.db, world.newest_event().await)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        alarm.data["warnings"],
+        json!([{"code": "content.shrunk", "text": "content.shrunk was seen", "degrades": false}])
+    );
+    world
+        .backup(with(json!(null), vec![warning("backup.lost", true)]))
+        .await;
+    assert_eq!(
+        world.events().await[2],
+        "backup.degraded error database:kanbu"
+    );
 }
 
 #[tokio::test]
@@ -170,7 +282,9 @@ async fn a_failure_that_asks_for_patience_gets_it() {
         ..Failure::new(Fault::Transient, "test.failed", "not now")
     };
     world.end(&claimed, Close::Failed(failure)).await;
-    let waits = format!("select run_at > now() + interval '4 hours' from kanbu_backup.job where id = '{job}'");
+    let waits = format!(
+        "select run_at > now() + interval '4 hours' from kanbu_backup.job where id = '{job}'"
+    );
     assert_eq!(world.text(&format!("select ({waits})::text")).await, "true");
 }
 
@@ -193,7 +307,12 @@ async fn whoever_records_an_event_does_so_in_a_transaction_of_his_own_making() {
     let id = event::record(&mut tx, &new).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(world.newest_event().await, id);
-    assert_eq!(world.number("select count(*) from kanbu_backup.job where kind = 'notify'").await, 1);
+    assert_eq!(
+        world
+            .number("select count(*) from kanbu_backup.job where kind = 'notify'")
+            .await,
+        1
+    );
 }
 
 #[tokio::test]
@@ -208,7 +327,8 @@ async fn a_message_is_tried_for_a_day_at_least() {
     .await
     .unwrap();
     // The shortest that chance allows: a fifth less each time.
-    let waits = (1..i32::from(attempts)).map(|attempt| (base * 2_f64.powi(attempt - 1)).min(cap) * 0.8);
+    let waits =
+        (1..i32::from(attempts)).map(|attempt| (base * 2_f64.powi(attempt - 1)).min(cap) * 0.8);
     let hours = waits.sum::<f64>() / 3600.0;
     assert!((24.0..36.0).contains(&hours), "{hours} hours");
 }
@@ -216,14 +336,38 @@ async fn a_message_is_tried_for_a_day_at_least() {
 #[tokio::test]
 async fn old_events_are_forgotten_and_the_last_word_on_a_storage_is_not() {
     let world = World::new("").await;
-    world.backup(with(json!({"storages": {"s3": {"trouble": "unreachable", "text": ""}}}), vec![])).await;
-    world.sql("update kanbu_backup.event set at = at - interval '30 days'").await;
+    world
+        .backup(with(
+            json!({"storages": {"s3": {"trouble": "unreachable", "text": ""}}}),
+            vec![],
+        ))
+        .await;
+    world
+        .sql("update kanbu_backup.event set at = at - interval '30 days'")
+        .await;
     world.backup(done()).await;
-    assert_eq!(event::thin(&world.db, Duration::from_hours(48)).await.unwrap(), 1);
-    assert_eq!(event::thin(&world.db, Duration::from_hours(48)).await.unwrap(), 0);
-    let left = ["storage.unreachable error database:kanbu", "backup.completed info database:kanbu"];
+    assert_eq!(
+        event::thin(&world.db, Duration::from_hours(48))
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        event::thin(&world.db, Duration::from_hours(48))
+            .await
+            .unwrap(),
+        0
+    );
+    let left = [
+        "storage.unreachable error database:kanbu",
+        "backup.completed info database:kanbu",
+    ];
     assert_eq!(world.events().await, left);
-    assert!(event::thin(&world.db, Duration::from_hours(1)).await.is_err());
+    assert!(
+        event::thin(&world.db, Duration::from_hours(1))
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -266,12 +410,27 @@ async fn an_event_goes_to_the_channels_that_want_it() {
         let id = event::record(&mut tx, &new).await.unwrap();
         tx.commit().await.unwrap();
         let event = event::get(&world.db, id).await.unwrap().unwrap();
-        let taking = world.deps.channels.iter().filter(|channel| channel.wants.takes(&event));
-        taking.map(|channel| channel.name.clone()).collect::<Vec<_>>()
+        let taking = world
+            .deps
+            .channels
+            .iter()
+            .filter(|channel| channel.wants.takes(&event));
+        taking
+            .map(|channel| channel.name.clone())
+            .collect::<Vec<_>>()
     };
-    assert_eq!(wanted("backup.completed", Severity::Info).await, ["by-name", "everything"]);
-    assert_eq!(wanted("backup.degraded", Severity::Warning).await, ["everything", "usual"]);
-    assert_eq!(wanted("backup.failed", Severity::Error).await, ["everything", "failures", "usual"]);
+    assert_eq!(
+        wanted("backup.completed", Severity::Info).await,
+        ["by-name", "everything"]
+    );
+    assert_eq!(
+        wanted("backup.degraded", Severity::Warning).await,
+        ["everything", "usual"]
+    );
+    assert_eq!(
+        wanted("backup.failed", Severity::Error).await,
+        ["everything", "failures", "usual"]
+    );
     assert_eq!(wanted("backup.started", Severity::Info).await, ["by-name"]);
 }
 
@@ -289,5 +448,8 @@ async fn a_message_names_its_event_and_perhaps_its_channel() {
         .text("select payload::text from kanbu_backup.job where payload ? 'channel'")
         .await;
     let payload = serde_json::from_str(&stored).unwrap();
-    assert_eq!(Job::from_payload(Kind::Notify, payload).unwrap(), Job::Notify(notify));
+    assert_eq!(
+        Job::from_payload(Kind::Notify, payload).unwrap(),
+        Job::Notify(notify)
+    );
 }

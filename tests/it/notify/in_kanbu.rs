@@ -71,8 +71,15 @@ async fn active_administrators_are_told_in_kanbu_and_its_own_webhook_is_called()
         .await;
     assert_eq!(age, ["true"]);
     let sent = receiver.until(1).await.remove(0);
-    assert_eq!((sent.path.as_str(), sent.json()["event"].as_str()), ("/hook", Some("backup.failed")));
-    assert!(sent.header("X-Kanbu-Signature").unwrap().starts_with("sha256="));
+    assert_eq!(
+        (sent.path.as_str(), sent.json()["event"].as_str()),
+        ("/hook", Some("backup.failed"))
+    );
+    assert!(
+        sent.header("X-Kanbu-Signature")
+            .unwrap()
+            .starts_with("sha256=")
+    );
     worker.go_home().await;
 }
 
@@ -94,9 +101,14 @@ async fn kanbus_switches_decide_and_without_a_row_its_defaults() {
     world.until_deliveries(8).await;
     assert_eq!(rows(&kanbu).await.len(), 4);
     let skipped = world
-        .texts("select distinct error from kanbu_backup.delivery where status = 'skipped' order by 1")
+        .texts(
+            "select distinct error from kanbu_backup.delivery where status = 'skipped' order by 1",
+        )
         .await;
-    assert_eq!(skipped, ["Kanbu has no webhook", "it is switched off in Kanbu"]);
+    assert_eq!(
+        skipped,
+        ["Kanbu has no webhook", "it is switched off in Kanbu"]
+    );
     worker.go_home().await;
 }
 
@@ -107,7 +119,9 @@ async fn a_message_that_comes_twice_is_one_row_for_each() {
     world.backup(failed(Fault::Permanent)).await;
     world.until_message("kanbu", JobState::Succeeded).await;
     let event = world.newest_event().await;
-    kanbu_backup::execution::delivery::replay(&world.db, event, Some("kanbu")).await.unwrap();
+    kanbu_backup::execution::delivery::replay(&world.db, event, Some("kanbu"))
+        .await
+        .unwrap();
     eventually("the second delivery", async || {
         let count = "select count(*) from kanbu_backup.delivery where channel = 'kanbu'";
         (world.number(count).await == 2).then_some(())
@@ -124,16 +138,25 @@ async fn a_database_that_is_not_kanbus_is_left_alone() {
     world.backup(failed(Fault::Permanent)).await;
     let message = world.until_message("kanbu", JobState::Succeeded).await;
     assert_eq!(message.error_code, None);
-    let why = world.text("select error from kanbu_backup.delivery where channel = 'kanbu'").await;
+    let why = world
+        .text("select error from kanbu_backup.delivery where channel = 'kanbu'")
+        .await;
     assert_eq!(why, "the protected database is not Kanbu's");
-    assert_eq!(kanbu.texts("select tablename::text from pg_tables where schemaname = 'public'").await, ["people"]);
+    assert_eq!(
+        kanbu
+            .texts("select tablename::text from pg_tables where schemaname = 'public'")
+            .await,
+        ["people"]
+    );
     worker.go_home().await;
 }
 
 #[tokio::test]
 async fn a_kanbu_that_refuses_the_row_fails_the_message_and_nothing_else() {
     let (kanbu, world) = kanbu(KANBU).await;
-    kanbu.run("alter table notifications add check (type <> 'backup_failed')").await;
+    kanbu
+        .run("alter table notifications add check (type <> 'backup_failed')")
+        .await;
     let receiver = Receiver::start([Reply::Status(200)]).await;
     switch(&kanbu, true, true, &receiver.url("/x")).await;
     let worker = world.work();
@@ -141,8 +164,13 @@ async fn a_kanbu_that_refuses_the_row_fails_the_message_and_nothing_else() {
     world.until_message("kanbu", JobState::Queued).await;
     world.until_message("hook", JobState::Succeeded).await;
     let state = queue::job(&world.db, claimed.job).await.unwrap().unwrap();
-    assert_eq!((state.state, state.error_code.as_deref()), (JobState::Dead, Some("test.failed")));
-    let code = world.text("select error_code from kanbu_backup.delivery where channel = 'kanbu'").await;
+    assert_eq!(
+        (state.state, state.error_code.as_deref()),
+        (JobState::Dead, Some("test.failed"))
+    );
+    let code = world
+        .text("select error_code from kanbu_backup.delivery where channel = 'kanbu'")
+        .await;
     assert_eq!(code, "notify.kanbu_database");
     assert_eq!(rows(&kanbu).await.len(), 0);
     worker.go_home().await;

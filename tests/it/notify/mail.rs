@@ -27,7 +27,10 @@ async fn certify(directory: &ScratchDirectory) {
         openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout server.key -out server.csr
         printf 'subjectAltName=DNS:localhost\\nbasicConstraints=CA:FALSE\\nextendedKeyUsage=serverAuth\\n' > extensions
         openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out server.pem";
-    let program = Program::new("sh").args(["-c", script]).directory(directory.path()).without_stdout();
+    let program = Program::new("sh")
+        .args(["-c", script])
+        .directory(directory.path())
+        .without_stdout();
     let child = program.spawn().unwrap();
     let status = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
     assert!(status.success(), "{}", child.stderr_tail());
@@ -36,7 +39,10 @@ async fn certify(directory: &ScratchDirectory) {
 impl Server {
     async fn start(mode: &str) -> Self {
         let python = support("target/test-tools/smtp/bin/python");
-        assert!(python.exists(), "no mail server is installed: run `tests/support/smtp-server install`, or `./test notify`");
+        assert!(
+            python.exists(),
+            "no mail server is installed: run `tests/support/smtp-server install`, or `./test notify`"
+        );
         let directory = ScratchDirectory::new();
         certify(&directory).await;
         for _ in 0..5 {
@@ -50,7 +56,9 @@ impl Server {
                 .directory(directory.path())
                 .without_stdout();
             let child = program.spawn().unwrap();
-            let listens = eventually("the mail server", async || TcpStream::connect(("127.0.0.1", port)).await.ok());
+            let listens = eventually("the mail server", async || {
+                TcpStream::connect(("127.0.0.1", port)).await.ok()
+            });
             tokio::select! {
                 _ = listens => return Self { _child: child, directory, port },
                 _ = child.wait() => {}
@@ -71,7 +79,9 @@ impl Server {
 
     fn mails(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.directory.path().join("mails")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
@@ -79,7 +89,11 @@ const LOGIN: &str = "username = \"backup\"\npassword = \"c0rrect-horse\"";
 const TO: &str = "to = [\"Admin One <one@kanbu.test>\", \"two@kanbu.test\"]";
 
 async fn told(world: &World) -> (String, EventId) {
-    let failure = Failure::new(Fault::Permanent, "test.failed", "the dump stopped: größe & \"quotes\"\nsecond line");
+    let failure = Failure::new(
+        Fault::Permanent,
+        "test.failed",
+        "the dump stopped: größe & \"quotes\"\nsecond line",
+    );
     world.backup(Close::Failed(failure)).await;
     let event = world.newest_event().await;
     (world.until_deliveries(1).await.remove(0), event)
@@ -92,17 +106,31 @@ async fn a_mail_goes_to_everybody_over_a_protected_connection() {
         let world = World::new(&server.channel(&format!("tls = \"{port}\"\n{LOGIN}\n{TO}"))).await;
         let worker = world.work();
         let (delivery, event) = told(&world).await;
-        assert_eq!(delivery, "post delivered 1", "{:?}", world.texts("select error from kanbu_backup.delivery").await);
+        assert_eq!(
+            delivery,
+            "post delivered 1",
+            "{:?}",
+            world.texts("select error from kanbu_backup.delivery").await
+        );
         let mail = server.mails().remove(0);
-        assert_eq!((&mail["tls"], &mail["login"]), (&Value::Bool(true), &Value::Bool(true)));
-        assert_eq!(mail["to"], serde_json::json!(["one@kanbu.test", "two@kanbu.test"]));
+        assert_eq!(
+            (&mail["tls"], &mail["login"]),
+            (&Value::Bool(true), &Value::Bool(true))
+        );
+        assert_eq!(
+            mail["to"],
+            serde_json::json!(["one@kanbu.test", "two@kanbu.test"])
+        );
         let content = mail["content"].as_str().unwrap();
         for line in [
             format!("Message-ID: <{event}@kanbu.test>"),
             "Subject: [test] Backup of database:kanbu failed".to_owned(),
             "Auto-Submitted: auto-generated".to_owned(),
         ] {
-            assert!(content.lines().any(|had| had.trim_end() == line), "{line} is not in {content}");
+            assert!(
+                content.lines().any(|had| had.trim_end() == line),
+                "{line} is not in {content}"
+            );
         }
         assert!(content.contains("text/plain; charset=utf-8"), "{content}");
         worker.go_home().await;
@@ -113,8 +141,12 @@ async fn a_mail_goes_to_everybody_over_a_protected_connection() {
 async fn a_server_that_can_not_be_trusted_gets_no_password() {
     let server = Server::start("starttls").await;
     // Without the authority, and under a name that the certificate isn't for.
-    let strange = server.channel(&format!("{LOGIN}\n{TO}")).replace("ca_file", "#");
-    let misnamed = server.channel(&format!("{LOGIN}\n{TO}")).replace("\"localhost\"", "\"127.0.0.1\"");
+    let strange = server
+        .channel(&format!("{LOGIN}\n{TO}"))
+        .replace("ca_file", "#");
+    let misnamed = server
+        .channel(&format!("{LOGIN}\n{TO}"))
+        .replace("\"localhost\"", "\"127.0.0.1\"");
     // Nor does one that can't protect the connection at all.
     let plain = Server::start("plain").await;
     for channel in [strange, misnamed, plain.channel(&format!("{LOGIN}\n{TO}"))] {
@@ -132,19 +164,56 @@ async fn a_wrong_password_and_an_unknown_mailbox_are_refused_for_good_and_a_grey
     let server = Server::start("starttls").await;
     let wrong = LOGIN.replace("c0rrect-horse", "wr0ng-h0rse");
     for (settings, expected, code) in [
-        (format!("{wrong}\n{TO}"), "post gave_up 1", "notify.mail_refused"),
-        (format!("{LOGIN}\nto = \"nobody@kanbu.test\""), "post gave_up 1", "notify.mail_refused"),
-        (format!("{LOGIN}\nto = \"later@kanbu.test\""), "post failed 1", "notify.mail_refused"),
+        (
+            format!("{wrong}\n{TO}"),
+            "post gave_up 1",
+            "notify.mail_refused",
+        ),
+        (
+            format!("{LOGIN}\nto = \"nobody@kanbu.test\""),
+            "post gave_up 1",
+            "notify.mail_refused",
+        ),
+        (
+            format!("{LOGIN}\nto = \"later@kanbu.test\""),
+            "post failed 1",
+            "notify.mail_refused",
+        ),
     ] {
         let world = World::new(&server.channel(&settings)).await;
         let worker = world.work();
         let (delivery, _) = told(&world).await;
-        let error = world.text("select error_code || ' ' || error from kanbu_backup.delivery").await;
+        let error = world
+            .text("select error_code || ' ' || error from kanbu_backup.delivery")
+            .await;
         assert_eq!(delivery, expected, "{error}");
-        assert!(error.starts_with(code) && !error.contains("h0rse") && !error.contains("horse"), "{error}");
+        assert!(
+            error.starts_with(code) && !error.contains("h0rse") && !error.contains("horse"),
+            "{error}"
+        );
         worker.go_home().await;
     }
     assert_eq!(server.mails().len(), 0);
+}
+
+#[tokio::test]
+async fn a_mail_server_that_says_nothing_is_left_and_tried_again() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let channel = format!(
+        "[notify.post]\ntype = \"email\"\nhost = \"localhost\"\nport = {}\nfrom = \"a@b.test\"\n{TO}\n",
+        silent.local_addr().unwrap().port()
+    );
+    let world = World::new(&channel).await;
+    let worker = world.work();
+    let (delivery, _) = told(&world).await;
+    assert_eq!(delivery, "post failed 1");
+    assert_eq!(
+        world
+            .text("select error_code from kanbu_backup.delivery")
+            .await,
+        "notify.timed_out"
+    );
+    worker.go_home().await;
 }
 
 #[tokio::test]

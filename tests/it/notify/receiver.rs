@@ -36,7 +36,10 @@ pub(crate) struct Sent {
 
 impl Sent {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
@@ -131,7 +134,10 @@ async fn serve(mut stream: TcpStream, state: &State) {
 }
 
 async fn say(stream: &mut TcpStream, status: u16, headers: &[(String, String)], body: &str) {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
     let answer = format!(
         "HTTP/1.1 {status} Some\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()

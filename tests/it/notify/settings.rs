@@ -9,7 +9,8 @@ fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let path = directory.path().join("config.toml");
     fs::write(&path, text).unwrap();
     let env: Env = env.iter().copied().collect();
-    Config::load(&env, Some(&path)).map_err(|errors| errors.problems().iter().map(ToString::to_string).collect())
+    Config::load(&env, Some(&path))
+        .map_err(|errors| errors.problems().iter().map(ToString::to_string).collect())
 }
 
 #[test]
@@ -17,17 +18,38 @@ fn a_word_in_the_environment_makes_a_channel() {
     let config = load(
         "",
         &[
-            ("KANBU_BACKUP_WEBHOOK_URL", "https://example.org/hook/t0ken-of-it"),
+            (
+                "KANBU_BACKUP_WEBHOOK_URL",
+                "https://example.org/hook/t0ken-of-it",
+            ),
             ("KANBU_BACKUP_WEBHOOK_SECRET", "hush-hush"),
-            ("KANBU_BACKUP_HEARTBEAT_URL", "https://hc.example.org/uuid-of-it"),
+            (
+                "KANBU_BACKUP_HEARTBEAT_URL",
+                "https://hc.example.org/uuid-of-it",
+            ),
             ("KANBU_BACKUP_NOTIFY_KANBU", "on"),
         ],
     )
     .unwrap();
-    let names: Vec<_> = config.notify.channels.iter().map(|channel| channel.name.as_str()).collect();
+    let names: Vec<_> = config
+        .notify
+        .channels
+        .iter()
+        .map(|channel| channel.name.as_str())
+        .collect();
     assert_eq!(names, ["webhook", "heartbeat", "kanbu", "kanbu-webhook"]);
-    let On::Named(beats) = &config.notify.channels[1].wants.on else { panic!("no names") };
-    assert_eq!(beats, &["backup.completed", "backup.degraded", "backup.failed", "backup.started"]);
+    let On::Named(beats) = &config.notify.channels[1].wants.on else {
+        panic!("no names")
+    };
+    assert_eq!(
+        beats,
+        &[
+            "backup.completed",
+            "backup.degraded",
+            "backup.failed",
+            "backup.started"
+        ]
+    );
     let shown = format!("{:?} {:?}", config.notify, config.effective);
     for secret in ["t0ken-of-it", "hush-hush", "uuid-of-it"] {
         assert!(!shown.contains(secret), "{secret} is shown: {shown}");
@@ -43,7 +65,10 @@ fn a_channels_secrets_come_from_its_table_from_a_file_or_from_the_environment() 
         "[notify.by-file]\ntype = \"slack\"\nurl_file = \"{}\"\n[notify.by-env]\ntype = \"discord\"\nurl = \"https://x.example/overridden\"\n",
         path.display()
     );
-    let env = [("KANBU_BACKUP_NOTIFY_BY_ENV_URL", "https://discord.com/api/webhooks/from-the-environment")];
+    let env = [(
+        "KANBU_BACKUP_NOTIFY_BY_ENV_URL",
+        "https://discord.com/api/webhooks/from-the-environment",
+    )];
     let config = load(&text, &env).unwrap();
     let urls: Vec<_> = config
         .notify
@@ -54,7 +79,13 @@ fn a_channels_secrets_come_from_its_table_from_a_file_or_from_the_environment() 
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(urls, ["/api/webhooks/from-the-environment", "/services/from-a-file"]);
+    assert_eq!(
+        urls,
+        [
+            "/api/webhooks/from-the-environment",
+            "/services/from-a-file"
+        ]
+    );
 }
 
 #[test]
@@ -111,10 +142,16 @@ fn what_a_channel_does_not_know_is_told_and_its_secrets_are_not() {
         "notify.g has a body that can't be used",
         "notify.h has \"schedule\" among its kinds, which never begins",
     ] {
-        assert!(problems.iter().any(|problem| problem == expected), "{expected} is not among {problems:#?}");
+        assert!(
+            problems.iter().any(|problem| problem == expected),
+            "{expected} is not among {problems:#?}"
+        );
     }
     assert_eq!(problems.len(), 11, "{problems:#?}");
-    assert!(problems.iter().all(|problem| !problem.contains("t0ken")), "{problems:#?}");
+    assert!(
+        problems.iter().all(|problem| !problem.contains("t0ken")),
+        "{problems:#?}"
+    );
 }
 
 #[test]
@@ -126,7 +163,9 @@ fn a_heartbeat_may_have_an_address_for_each_ping() {
     )
     .unwrap();
     let channel = &config.notify.channels[0];
-    let Means::Heartbeat(terms) = &channel.means else { panic!("{channel:?}") };
+    let Means::Heartbeat(terms) = &channel.means else {
+        panic!("{channel:?}")
+    };
     assert!(terms.degraded_is_success && matches!(terms.form, Heartbeats::Free { .. }));
     assert_eq!(channel.means.place(), "m.example");
 }

@@ -79,23 +79,53 @@ fn samples() -> Vec<(&'static str, Message)> {
         degrades: true,
     };
     vec![
-        ("backup.completed", with_schedule(message("backup.completed", Outcome::Succeeded))),
-        ("backup.completed.manual", Message {
-            facts: Facts { origin: Some("operator".to_owned()), ..message("x", Outcome::Succeeded).facts },
-            ..message("backup.completed", Outcome::Succeeded)
-        }),
-        ("backup.degraded", Message {
-            facts: Facts { warnings: vec![warning], ..degraded.facts.clone() },
-            ..degraded
-        }),
-        ("backup.failed", failing(message("backup.failed", Outcome::Failed))),
+        (
+            "backup.completed",
+            with_schedule(message("backup.completed", Outcome::Succeeded)),
+        ),
+        (
+            "backup.completed.manual",
+            Message {
+                facts: Facts {
+                    origin: Some("operator".to_owned()),
+                    ..message("x", Outcome::Succeeded).facts
+                },
+                ..message("backup.completed", Outcome::Succeeded)
+            },
+        ),
+        (
+            "backup.degraded",
+            Message {
+                facts: Facts {
+                    warnings: vec![warning],
+                    ..degraded.facts.clone()
+                },
+                ..degraded
+            },
+        ),
+        (
+            "backup.failed",
+            failing(message("backup.failed", Outcome::Failed)),
+        ),
         ("restore.completed", restore(Outcome::Succeeded)),
-        ("restore.failed", Message { event: "restore.failed".to_owned(), ..failing(restore(Outcome::Failed)) }),
-        ("test", Message {
-            is_test: true,
-            ..message("backup.completed", Outcome::Succeeded)
-        }),
-        ("test_restore.failed", failing(message("test_restore.failed", Outcome::Failed))),
+        (
+            "restore.failed",
+            Message {
+                event: "restore.failed".to_owned(),
+                ..failing(restore(Outcome::Failed))
+            },
+        ),
+        (
+            "test",
+            Message {
+                is_test: true,
+                ..message("backup.completed", Outcome::Succeeded)
+            },
+        ),
+        (
+            "test_restore.failed",
+            failing(message("test_restore.failed", Outcome::Failed)),
+        ),
     ]
 }
 
@@ -110,7 +140,11 @@ fn the_bytes_of_every_body_stay_as_they_are() {
             fs::write(&path, &made).unwrap();
         }
         let golden = fs::read(&path).unwrap();
-        assert_eq!(String::from_utf8(made).unwrap(), String::from_utf8(golden).unwrap(), "{name}");
+        assert_eq!(
+            String::from_utf8(made).unwrap(),
+            String::from_utf8(golden).unwrap(),
+            "{name}"
+        );
     }
 }
 
@@ -118,18 +152,43 @@ fn the_bytes_of_every_body_stay_as_they_are() {
 fn members_stand_in_kanbus_order_and_are_absent_where_kanbu_leaves_them_out() {
     let keys = |message: &Message, within: &str| {
         let value: serde_json::Value = serde_json::from_slice(&body(message)).unwrap();
-        let object = if within.is_empty() { &value } else { &value[within] };
-        object.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        let object = if within.is_empty() {
+            &value
+        } else {
+            &value[within]
+        };
+        object
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
     };
     let of = |name: &str| samples().into_iter().find(|(n, _)| *n == name).unwrap().1;
-    assert_eq!(keys(&of("backup.completed"), ""), ["event", "timestamp", "execution", "schedule"]);
-    let usual = ["id", "type", "trigger", "status", "filename", "fileSize", "durationMs", "errorMessage"];
+    assert_eq!(
+        keys(&of("backup.completed"), ""),
+        ["event", "timestamp", "execution", "schedule"]
+    );
+    let usual = [
+        "id",
+        "type",
+        "trigger",
+        "status",
+        "filename",
+        "fileSize",
+        "durationMs",
+        "errorMessage",
+    ];
     let all = [&usual[..], &["isEncrypted", "checksum"]].concat();
     assert_eq!(keys(&of("backup.completed"), "execution"), all);
     let failed = [&usual[..], &["checksum"]].concat();
     assert_eq!(keys(&of("backup.failed"), "execution"), failed);
     for name in ["restore.completed", "restore.failed", "test"] {
-        assert_eq!(keys(&of(name), ""), ["event", "timestamp", "execution"], "{name}");
+        assert_eq!(
+            keys(&of(name), ""),
+            ["event", "timestamp", "execution"],
+            "{name}"
+        );
         assert_eq!(keys(&of(name), "execution"), usual, "{name}");
     }
 }
@@ -164,18 +223,43 @@ async fn signed_by_others(bytes: &[u8]) -> [String; 2] {
 #[tokio::test]
 async fn node_and_openssl_sign_what_arrives_as_we_do() {
     let receiver = Receiver::start([]).await;
-    let world = World::new(&webhook("hook", &receiver.url("/x"), &format!("secret = \"{SECRET}\""))).await;
+    let world = World::new(&webhook(
+        "hook",
+        &receiver.url("/x"),
+        &format!("secret = \"{SECRET}\""),
+    ))
+    .await;
     let worker = world.work();
-    let failure = Failure::new(Fault::Permanent, "test.failed", "ünïcode \u{1f4be} & <markup>");
+    let failure = Failure::new(
+        Fault::Permanent,
+        "test.failed",
+        "ünïcode \u{1f4be} & <markup>",
+    );
     world.backup(Close::Failed(failure)).await;
     let sent = receiver.until(1).await.remove(0);
     for signature in signed_by_others(&sent.body).await {
         assert_eq!(sent.header("X-Kanbu-Signature"), Some(signature.as_str()));
     }
-    let (id, timestamp) = (sent.header("X-Kanbu-Backup-Id").unwrap(), sent.header("X-Kanbu-Backup-Timestamp").unwrap());
+    // As JavaScript would have written it.
+    let again = "const text = require('fs').readFileSync(process.argv[1], 'utf8');
+        console.log(JSON.stringify(JSON.parse(text)) === text)";
+    for (name, message) in samples() {
+        assert_eq!(
+            says("node", &["-e", again, "--"], &body(&message)).await,
+            "true",
+            "{name}"
+        );
+    }
+    let (id, timestamp) = (
+        sent.header("X-Kanbu-Backup-Id").unwrap(),
+        sent.header("X-Kanbu-Backup-Timestamp").unwrap(),
+    );
     let covered = [id.as_bytes(), b".", timestamp.as_bytes(), b".", &sent.body].concat();
     for signature in signed_by_others(&covered).await {
-        assert_eq!(sent.header("X-Kanbu-Backup-Signature"), Some(signature.as_str()));
+        assert_eq!(
+            sent.header("X-Kanbu-Backup-Signature"),
+            Some(signature.as_str())
+        );
     }
     assert_eq!(sent.header("User-Agent"), Some("Kanbu-Backup/1.0"));
     assert_eq!(sent.header("Content-Type"), Some("application/json"));
@@ -193,10 +277,25 @@ fn without_a_secret_nothing_is_signed_and_a_test_says_that_it_is_one() {
     let bytes = body(&test);
     let names = |secret: Option<&Hidden>| {
         let headers = headers(&test, &bytes, secret, now);
-        headers.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        headers
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect::<Vec<_>>()
     };
-    let plain = ["Content-Type", "X-Kanbu-Backup-Id", "X-Kanbu-Backup-Timestamp"];
+    let plain = [
+        "Content-Type",
+        "X-Kanbu-Backup-Id",
+        "X-Kanbu-Backup-Timestamp",
+    ];
     assert_eq!(names(None), [&plain[..], &["X-Kanbu-Test"]].concat());
-    let signed = [&plain[..], &["X-Kanbu-Signature", "X-Kanbu-Backup-Signature", "X-Kanbu-Test"]].concat();
+    let signed = [
+        &plain[..],
+        &[
+            "X-Kanbu-Signature",
+            "X-Kanbu-Backup-Signature",
+            "X-Kanbu-Test",
+        ],
+    ]
+    .concat();
     assert_eq!(names(Some(&Hidden::new("x"))), signed);
 }

@@ -38,7 +38,7 @@ class Handler:
 
 
 def authenticate(server, session, envelope, mechanism, data):
-    return AuthResult(success=data == LOGIN)
+    return AuthResult(success=data == LOGIN, handled=False)
 
 
 async def main():
