@@ -154,11 +154,11 @@ impl Notifier for InApp {
             }
             let mut transaction = connection.begin().await?;
             sqlx::query(
-                r#"insert into public.notifications (user_id, type, title, content, data, is_read, created_at)
+                "insert into public.notifications (user_id, type, title, content, data, is_read, created_at)
                    select u.id, $1, $2, $3, $4, false, $5 from public.users u
                     where u.role::text = 'ADMIN' and u.is_active
                       and not exists (select from public.notifications n
-                                       where n.user_id = u.id and n.type = $1 and n.title = $2 and n.created_at = $5)"#,
+                                       where n.user_id = u.id and n.type = $1 and n.title = $2 and n.created_at = $5)",
             )
             .bind(&row.kind)
             .bind(&row.title)

@@ -50,11 +50,10 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // Locally translated, discard-only, Teredo, benchmarks and other protocols' own, documentation.
         [0x64, 0xff9b, 1, ..]
         | [0x100, 0, 0, 0, ..]
-        | [0x2001, 0..0x200, ..]
-        | [0x2001, 0xdb8, ..]
+        | [0x2001, 0..0x200 | 0xdb8, ..]
         | [0x3fff, 0..0x1000, ..] => false,
         // Unique local, link-local, once site-local, multicast.
-        [0xfc00..=0xfdff, ..] | [0xfe80..=0xffff, ..] => false,
+        [0xfc00..=0xfdff | 0xfe80..=0xffff, ..] => false,
         _ => true,
     }
 }

@@ -175,3 +175,24 @@ async fn a_kanbu_that_refuses_the_row_fails_the_message_and_nothing_else() {
     assert_eq!(rows(&kanbu).await.len(), 0);
     worker.go_home().await;
 }
+
+#[tokio::test]
+async fn after_a_swap_the_rows_go_into_the_database_that_took_the_name() {
+    let (kanbu, world) = kanbu(KANBU).await;
+    let aside = testing::TestServer::shared().await.database("aside").await;
+    let old = format!("{}_old", kanbu.name);
+    let worker = world.work();
+    world.backup(failed(Fault::Permanent)).await;
+    world.until_message("kanbu", JobState::Succeeded).await;
+    aside
+        .run(&format!("alter database {} rename to {old}", kanbu.name))
+        .await;
+    aside.run(&format!("create database {}", kanbu.name)).await;
+    kanbu.run(KANBU).await;
+    world.backup(failed(Fault::Permanent)).await;
+    eventually("rows in the new database", async || {
+        (rows(&kanbu).await.len() == 2).then_some(())
+    })
+    .await;
+    worker.go_home().await;
+}
