@@ -21,6 +21,9 @@ pub(super) struct Table<'r, 'e> {
     entries: Entries,
 }
 
+/// Something was wrong, and has been complained about.
+struct Told;
+
 /// The items of a list, which is on lines, or in one text with commas.
 pub(super) fn items(text: &str) -> Vec<String> {
     let separator = if text.contains('\n') { '\n' } else { ',' };
@@ -85,21 +88,21 @@ impl<'r, 'e> Table<'r, 'e> {
     }
 
     /// An address, which is as good as a secret. What is wrong with it doesn't repeat it.
-    fn address(&mut self, key: &str) -> Option<Option<Address>> {
+    fn address(&mut self, key: &str) -> Result<Option<Address>, Told> {
         let Some(text) = self.secret(key) else {
-            return Some(None);
+            return Ok(None);
         };
         match text.expose().parse() {
-            Ok(address) => Some(Some(address)),
+            Ok(address) => Ok(Some(address)),
             Err(error) => {
                 self.complain(format!("has a {key} that is none"), &format!("{error}"));
-                None
+                Err(Told)
             }
         }
     }
 
     fn needed_address(&mut self, key: &str) -> Option<Address> {
-        let address = self.address(key)?;
+        let address = self.address(key).ok()?;
         if address.is_none() {
             self.complain(
                 format!("has no {key}"),
@@ -301,11 +304,11 @@ fn heartbeat(table: &mut Table<'_, '_>) -> Option<HeartbeatTerms> {
         false,
         &[("healthchecks", false), ("uptime-kuma", true)],
     )?;
-    let form = match table.address("success_url")? {
+    let form = match table.address("success_url").ok()? {
         Some(success) => Heartbeats::Free {
-            start: table.address("start_url")?,
+            start: table.address("start_url").ok()?,
             success,
-            failure: table.address("fail_url")?,
+            failure: table.address("fail_url").ok()?,
         },
         None if is_kuma => Heartbeats::UptimeKuma(table.needed_address("url")?),
         None => Heartbeats::Healthchecks(table.needed_address("url")?),

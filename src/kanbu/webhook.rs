@@ -192,11 +192,10 @@ struct Execution {
     file_size: Option<u64>,
     duration_ms: Option<i64>,
     error_message: Option<String>,
-    /// Outer: whether the member is there; inner: null.
     #[serde(skip_serializing_if = "Option::is_none")]
     is_encrypted: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    checksum: Option<Option<String>>,
+    checksum: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -247,7 +246,10 @@ impl Execution {
         Self {
             file_size: backup.map(|backup| backup.payload_bytes),
             is_encrypted: backup.map(|backup| backup.is_encrypted),
-            checksum: Some(backup.map(|backup| backup.payload_sha256.clone())),
+            // There, and null where there is no file.
+            checksum: Some(
+                backup.map_or(Value::Null, |backup| backup.payload_sha256.as_str().into()),
+            ),
             ..Self::of(message, trigger(message.facts.origin.as_deref()))
         }
     }

@@ -40,20 +40,20 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
     match parts {
-        // Mapped, translated and compatible: those of IPv4 in other words; `::` and `::1` are among the last.
+        // Mapped and translated: those of IPv4 in other words.
         [0, 0, 0, 0, 0, 0xffff, ..]
         | [0, 0, 0, 0, 0xffff, 0, ..]
         | [0x64, 0xff9b, 0, 0, 0, 0, ..] => tail(6),
-        [0, 0, 0, 0, 0, 0, ..] => false,
         // 6to4.
         [0x2002, ..] => tail(1),
-        // Locally translated, discard-only, Teredo, benchmarks and other protocols' own, documentation.
-        [0x64, 0xff9b, 1, ..]
+        // `::`, `::1` and what once carried IPv4; locally translated, discard-only; Teredo, benchmarks, other protocols'
+        // own and documentation; unique local, link-local, once site-local, multicast.
+        [0, 0, 0, 0, 0, 0, ..]
+        | [0x64, 0xff9b, 1, ..]
         | [0x100, 0, 0, 0, ..]
         | [0x2001, 0..0x200 | 0xdb8, ..]
-        | [0x3fff, 0..0x1000, ..] => false,
-        // Unique local, link-local, once site-local, multicast.
-        [0xfc00..=0xfdff | 0xfe80..=0xffff, ..] => false,
+        | [0x3fff, 0..0x1000, ..]
+        | [0xfc00..=0xfdff | 0xfe80..=0xffff, ..] => false,
         _ => true,
     }
 }

@@ -160,12 +160,13 @@ fn tls(terms: &EmailTerms) -> Result<Tls, Failure> {
 
 /// What happened, then what is known, one line each.
 fn body(message: &Message) -> String {
-    let mut text = format!("{}\n\n{}\n\n", message.title(), message.text());
-    for (name, value) in message.fields() {
-        text.push_str(&format!("{name}: {}\n", one_line(&value)));
-    }
-    text.push_str(&format!("\n-- \nkanbu-backup, event {}\n", message.id));
-    text
+    let fields = message.fields();
+    let known: String = fields
+        .iter()
+        .map(|(name, value)| [*name, ": ", &one_line(value), "\n"].concat())
+        .collect();
+    let (title, text, id) = (message.title(), message.text(), message.id);
+    format!("{title}\n\n{text}\n\n{known}\n-- \nkanbu-backup, event {id}\n")
 }
 
 #[async_trait]

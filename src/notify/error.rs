@@ -79,16 +79,20 @@ impl NotifyError {
 impl Classified for NotifyError {
     fn fault(&self) -> Fault {
         match self {
+            Self::Refused { status, .. } if may_pass(*status) => Fault::Transient,
+            Self::Mail {
+                is_permanent: false,
+                ..
+            }
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. } => Fault::Transient,
             Self::EventGone(_)
             | Self::UnknownChannel(_)
             | Self::PrivateAddress { .. }
             | Self::Redirected { .. }
-            | Self::Unsuitable(_) => Fault::Permanent,
-            Self::Unreachable { .. } | Self::TimedOut { .. } => Fault::Transient,
-            Self::Refused { status, .. } if may_pass(*status) => Fault::Transient,
-            Self::Refused { .. } => Fault::Permanent,
-            Self::Mail { is_permanent, .. } if *is_permanent => Fault::Permanent,
-            Self::Mail { .. } => Fault::Transient,
+            | Self::Unsuitable(_)
+            | Self::Refused { .. }
+            | Self::Mail { .. } => Fault::Permanent,
             Self::Kanbu(failure) => failure.fault,
             Self::Control(error) => error.fault(),
             Self::Catalog(error) => error.fault(),

@@ -150,7 +150,7 @@ impl Message {
         let test = if self.is_test { "Test: " } else { "" };
         let subject = &self.subject;
         let what = match noun(&self.event) {
-            "backup" => format!("Backup of {subject}"),
+            "backup" | "content" => format!("Backup of {subject}"),
             "restore" => format!("Restore into {subject}"),
             "verification" => format!("Verification of {subject}"),
             "test_restore" => format!("Test restore of {subject}"),
@@ -160,7 +160,6 @@ impl Message {
                 "Storage {} of {subject}",
                 self.facts.storage.as_deref().unwrap_or("?")
             ),
-            "content" => format!("Backup of {subject}"),
             _ => format!("{} of {subject}", self.event),
         };
         one_line(&format!("{test}{what} {verb}"))

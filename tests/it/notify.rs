@@ -45,7 +45,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// A control database, and the channels of a configuration file.

@@ -107,13 +107,11 @@ async fn test(name: &str, session: &Session) -> Result<Exit, Failure> {
         Receipt::Delivered { http_status, said } => ("delivered", http_status, said),
         Receipt::Skipped(why) => ("skipped", None, why.to_owned()),
     };
-    let mut text = format!("{name}: {status}");
-    if let Some(http_status) = http_status {
-        text += &format!(", the receiver answered {http_status}");
-    }
-    if !said.is_empty() {
-        text += &format!(": {said}");
-    }
+    let answered = http_status.map_or_else(String::new, |http_status| {
+        format!(", the receiver answered {http_status}")
+    });
+    let colon = if said.is_empty() { "" } else { ": " };
+    let text = format!("{name}: {status}{answered}{colon}{said}");
     let fields = json!({
         "channel": name, "status": status, "http_status": http_status, "said": said, "id": message.id,
     });

@@ -50,49 +50,46 @@ fn maybe() -> impl Strategy<Value = Option<String>> {
     prop::option::of(text())
 }
 
-fn message() -> impl Strategy<Value = Message> {
+fn facts() -> impl Strategy<Value = Facts> {
     let warning = text().prop_map(|text| Warning {
         code: "x.y".to_owned(),
         text,
         degrades: true,
     });
-    let facts = (
-        prop::option::of(prop::sample::select(&Outcome::ALL[..])),
-        (maybe(), maybe(), maybe(), maybe(), maybe(), maybe()),
-        prop::collection::vec(warning, 0..30),
-        prop::option::of(any::<i64>()),
-    )
-        .prop_map(
-            |(
-                outcome,
-                (error, hint, label, storage, requested_by, text),
-                warnings,
-                duration_ms,
-            )| Facts {
-                outcome,
-                error,
-                hint,
-                label,
-                storage,
-                requested_by,
-                text,
-                warnings,
-                duration_ms,
-                error_code: Some("test.failed".to_owned()),
-                ..Facts::default()
-            },
-        );
-    let backup =
-        prop::option::of(
-            (text(), any::<u64>()).prop_map(|(file, payload_bytes)| BackupFacts {
-                id: ArtifactId::new(),
-                kind: ArtifactKind::Database,
-                file,
-                payload_bytes,
-                payload_sha256: String::new(),
-                is_encrypted: false,
-            }),
-        );
+    let outcome = prop::option::of(prop::sample::select(&Outcome::ALL[..]));
+    let texts = (maybe(), maybe(), maybe(), maybe(), maybe(), maybe());
+    let warnings = prop::collection::vec(warning, 0..30);
+    let duration = prop::option::of(any::<i64>());
+    (outcome, texts, warnings, duration).prop_map(|(outcome, texts, warnings, duration_ms)| {
+        let (error, hint, label, storage, requested_by, text) = texts;
+        Facts {
+            outcome,
+            error,
+            hint,
+            label,
+            storage,
+            requested_by,
+            text,
+            warnings,
+            duration_ms,
+            error_code: Some("test.failed".to_owned()),
+            ..Facts::default()
+        }
+    })
+}
+
+fn backup() -> impl Strategy<Value = BackupFacts> {
+    (text(), any::<u64>()).prop_map(|(file, payload_bytes)| BackupFacts {
+        id: ArtifactId::new(),
+        kind: ArtifactKind::Database,
+        file,
+        payload_bytes,
+        payload_sha256: String::new(),
+        is_encrypted: false,
+    })
+}
+
+fn message() -> impl Strategy<Value = Message> {
     let name = "[^#\\pC\u{2028}]{1,300}"
         .prop_filter_map("no subject", |name| format!("database:{name}").parse().ok());
     let names: Vec<&str> = EVENTS.iter().map(|event| event.name).collect();
@@ -100,8 +97,8 @@ fn message() -> impl Strategy<Value = Message> {
         prop::sample::select(names),
         prop::sample::select(&Severity::ALL[..]),
         name,
-        facts,
-        backup,
+        facts(),
+        prop::option::of(backup()),
         maybe(),
         text(),
     )

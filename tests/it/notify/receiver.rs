@@ -136,7 +136,7 @@ async fn serve(mut stream: TcpStream, state: &State) {
 async fn say(stream: &mut TcpStream, status: u16, headers: &[(String, String)], body: &str) {
     let headers: String = headers
         .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .map(|(name, value)| [name, ": ", value, "\r\n"].concat())
         .collect();
     let answer = format!(
         "HTTP/1.1 {status} Some\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",

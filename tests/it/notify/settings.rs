@@ -88,10 +88,8 @@ fn a_channels_secrets_come_from_its_table_from_a_file_or_from_the_environment() 
     );
 }
 
-#[test]
-fn what_a_channel_does_not_know_is_told_and_its_secrets_are_not() {
-    let problems = load(
-        r#"
+/// One in each table.
+const MISTAKES: &str = r#"
         [notify.a]
         type = "pigeon"
         [notify.b]
@@ -125,10 +123,11 @@ fn what_a_channel_does_not_know_is_told_and_its_secrets_are_not() {
         kinds = ["schedule"]
         [notify.Big]
         type = "kanbu"
-        "#,
-        &[("KANBU_BACKUP_WEBHOOK_SECRET", "t0ken-of-it")],
-    )
-    .unwrap_err();
+"#;
+
+#[test]
+fn what_a_channel_does_not_know_is_told_and_its_secrets_are_not() {
+    let problems = load(MISTAKES, &[("KANBU_BACKUP_WEBHOOK_SECRET", "t0ken-of-it")]).unwrap_err();
     for expected in [
         "KANBU_BACKUP_WEBHOOK_SECRET is set, but there is no KANBU_BACKUP_WEBHOOK_URL",
         "notify has a channel \"Big\", which can't be its name",

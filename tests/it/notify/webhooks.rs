@@ -64,20 +64,34 @@ fn failing(message: Message) -> Message {
     }
 }
 
-fn samples() -> Vec<(&'static str, Message)> {
-    let restore = |outcome| Message {
+fn restoring(outcome: Outcome) -> Message {
+    Message {
         facts: Facts {
             origin: Some("api".to_owned()),
             ..message("x", outcome).facts
         },
         ..message("restore.completed", outcome)
-    };
-    let degraded = message("backup.degraded", Outcome::Degraded);
+    }
+}
+
+fn degraded() -> Message {
+    let message = message("backup.degraded", Outcome::Degraded);
     let warning = Warning {
         code: "storage.no_copy".to_owned(),
         text: "no copy on s3: no route".to_owned(),
         degrades: true,
     };
+    Message {
+        facts: Facts {
+            warnings: vec![warning],
+            ..message.facts
+        },
+        ..message
+    }
+}
+
+/// Of each body one, and of some that Kanbu has in two forms both.
+fn samples() -> Vec<(&'static str, Message)> {
     vec![
         (
             "backup.completed",
@@ -93,26 +107,17 @@ fn samples() -> Vec<(&'static str, Message)> {
                 ..message("backup.completed", Outcome::Succeeded)
             },
         ),
-        (
-            "backup.degraded",
-            Message {
-                facts: Facts {
-                    warnings: vec![warning],
-                    ..degraded.facts.clone()
-                },
-                ..degraded
-            },
-        ),
+        ("backup.degraded", degraded()),
         (
             "backup.failed",
             failing(message("backup.failed", Outcome::Failed)),
         ),
-        ("restore.completed", restore(Outcome::Succeeded)),
+        ("restore.completed", restoring(Outcome::Succeeded)),
         (
             "restore.failed",
             Message {
                 event: "restore.failed".to_owned(),
-                ..failing(restore(Outcome::Failed))
+                ..failing(restoring(Outcome::Failed))
             },
         ),
         (
@@ -136,7 +141,7 @@ fn the_bytes_of_every_body_stay_as_they_are() {
     for (name, message) in samples() {
         let path = directory.join(format!("{name}.json"));
         let made = body(&message);
-        if std::env::var_os("KANBU_BACKUP_TEST_GOLDEN").is_some() {
+        if Env::capture().get("KANBU_BACKUP_TEST_GOLDEN").is_some() {
             fs::write(&path, &made).unwrap();
         }
         let golden = fs::read(&path).unwrap();
@@ -202,7 +207,7 @@ async fn says(program: &str, args: &[&str], bytes: &[u8]) -> String {
         .arg(program)
         .args(args)
         .arg(&file)
-        .env("PATH", std::env::var_os("PATH").unwrap());
+        .env("PATH", Env::capture().get_os("PATH").unwrap());
     let output = program.run(1024, PATIENCE).await.unwrap();
     String::from_utf8(output).unwrap().trim().to_owned()
 }
