@@ -89,6 +89,8 @@ create table kanbu_backup.execution (
   error_code  text,
   error       text,
   hint        text,
+  -- How long whoever failed it asked not to be asked again.
+  retry_after interval check (retry_after >= interval '0'),
   progress    jsonb,
   log         text[] not null default '{}',
   result      jsonb,

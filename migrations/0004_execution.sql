@@ -193,10 +193,11 @@ set plan_cache_mode = force_generic_plan as $$
 declare
   wake text[];
   free uuid[];
+  told uuid[];
 begin
   -- RACE: a cancel may hold the job. Everything is computed from the target row, which is read again after the wait.
   with closed as materialized (
-    select e.id, e.job_id, e.exclusive, e.outcome, e.fault, e.charged, e.error_code, e.error, e.hint
+    select e.id, e.job_id, e.exclusive, e.outcome, e.fault, e.charged, e.error_code, e.error, e.hint, e.retry_after
       from execution e where e.id = any (p_executions)
   ), settled as (
     update job j
@@ -209,7 +210,7 @@ begin
              -- A first lost lease starts again at once: its worker died, the job is innocent.
              when e.fault = 'lease_lost' and not exists (select from execution p
                     where p.job_id = e.job_id and p.fault = 'lease_lost' and p.id <> e.id) then now()
-             else now() + backoff(j.attempts, j.backoff_base, j.backoff_cap) end,
+             else now() + greatest(backoff(j.attempts, j.backoff_base, j.backoff_cap), e.retry_after) end,
            error_code = case when e.fault is null then null else coalesce(e.error_code, j.error_code) end,
            error = case when e.fault is null then null else coalesce(e.error, j.error) end,
            hint = case when e.fault is not null then e.hint end
@@ -218,8 +219,13 @@ begin
     returning j.kind, j.state, e.exclusive, e.id
   )
   select coalesce(array_agg(distinct s.kind) filter (where s.state = 'queued'), '{}'),
-         coalesce(array_agg(s.id) filter (where s.exclusive), '{}')
-    into wake, free from settled s;
+         coalesce(array_agg(s.id) filter (where s.exclusive), '{}'),
+         -- Nobody is told that somebody was told.
+         coalesce(array_agg(s.id) filter (where s.state in ('succeeded', 'dead') and s.kind <> 'notify'), '{}')
+    into wake, free, told from settled s;
+  if cardinality(told) > 0 then
+    perform record_ends(told);
+  end if;
 
   if cardinality(free) > 0 then
     wake := wake || array(
@@ -254,7 +260,8 @@ begin
   with asked as materialized (
     select * from jsonb_to_recordset(p_endings) as a (
       id uuid, outcome text, fault text, charged boolean, error_code text, error text, hint text, progress jsonb,
-      log_from integer, log text[], result jsonb, warnings jsonb, bytes_in bigint, bytes_out bigint, artifact_id uuid)
+      log_from integer, log text[], result jsonb, warnings jsonb, bytes_in bigint, bytes_out bigint, artifact_id uuid,
+      retry_after double precision)
   ), held as materialized (
     select e.id, e.ended_at, e.lease_until from execution e
      where e.id = any (array(select a.id from asked a)) order by e.id for no key update
@@ -266,7 +273,8 @@ begin
            log = case when a.log is null then e.log
                       else e.log || a.log[cardinality(e.log) - a.log_from + 1 :] end,
            result = a.result, warnings = a.warnings,
-           bytes_in = a.bytes_in, bytes_out = a.bytes_out, artifact_id = a.artifact_id
+           bytes_in = a.bytes_in, bytes_out = a.bytes_out, artifact_id = a.artifact_id,
+           retry_after = a.retry_after * interval '1 second'
       from asked a join held h on h.id = a.id
      -- The fence. It asks the row as it was locked.
      where e.id = any (array(select a.id from asked a)) and e.id = a.id

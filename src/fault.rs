@@ -4,7 +4,7 @@
 //! them (a use case's end, a row, a process exit) they become a [`Failure`], which is plain data.
 //! Only `queue` turns a fault into a retry, a dead letter or a release.
 
-use std::{borrow::Cow, error::Error, fmt};
+use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +60,11 @@ pub trait Classified: Error + Send + Sync + 'static {
     fn hint(&self) -> Option<Cow<'static, str>> {
         None
     }
+
+    /// How long whoever refused asked not to be asked again.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// A classified error as plain data: what rows, logs and exit messages are made of.
@@ -71,6 +76,9 @@ pub struct Failure {
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<Cow<'static, str>>,
+    /// The next attempt comes no sooner than so long from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
@@ -80,6 +88,18 @@ impl Failure {
             code: Cow::Borrowed(code),
             message: message.into(),
             hint: None,
+            retry_after: None,
+        }
+    }
+
+    /// What an error means, for those who still need the error itself.
+    pub fn of(error: &impl Classified) -> Self {
+        Self {
+            fault: error.fault(),
+            code: Cow::Borrowed(error.code()),
+            hint: error.hint(),
+            retry_after: error.retry_after(),
+            message: chain(error),
         }
     }
 
@@ -109,12 +129,7 @@ impl Error for Failure {}
 
 impl<E: Classified> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self {
-            fault: error.fault(),
-            code: Cow::Borrowed(error.code()),
-            hint: error.hint(),
-            message: chain(&error),
-        }
+        Self::of(&error)
     }
 }
 

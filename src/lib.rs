@@ -25,6 +25,7 @@ pub mod id;
 pub mod import;
 pub mod job;
 pub mod kanbu;
+pub mod notify;
 pub mod pg;
 pub mod pipeline;
 pub mod queue;

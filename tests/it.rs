@@ -47,6 +47,8 @@ mod inventory_kinds;
 mod inventory_rights;
 #[path = "it/load_ways.rs"]
 mod load_ways;
+#[path = "it/notify.rs"]
+mod notify;
 #[path = "it/object_kinds.rs"]
 mod object_kinds;
 #[path = "it/pipeline.rs"]

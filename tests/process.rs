@@ -21,6 +21,8 @@ mod formats;
 mod import;
 #[path = "process/main_path.rs"]
 mod main_path;
+#[path = "process/notify.rs"]
+mod notify;
 #[path = "process/offline.rs"]
 mod offline;
 #[path = "process/pooler.rs"]

@@ -7,6 +7,7 @@
 )]
 
 mod execution;
+mod notify;
 mod queue;
 mod restore;
 mod schedule;
@@ -19,6 +20,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     execution::{By, Execution, Executions},
+    notify::Notify,
     queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
     restore::{Restore, Rollback},
     schedule::{
@@ -124,6 +126,9 @@ pub enum Command {
     /// Look after the catalog of backups
     #[command(subcommand)]
     Catalog(Catalog),
+    /// Look at the channels that are told, try them, and see what became of messages
+    #[command(subcommand)]
+    Notify(Notify),
     /// Check the set-up and say how to fix what is wrong
     Doctor {
         /// Only the queue: invariants, leases, workers, dead jobs, pauses

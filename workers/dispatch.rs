@@ -9,7 +9,7 @@ use kanbu_backup::{
     queue::Handler,
 };
 
-use crate::{backup, restore, verify};
+use crate::{backup, notify, restore, verify};
 
 /// What each handler needs; none sees another's.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ pub struct Deps {
     pub backup: kanbu_backup::backup::Deps,
     pub restore: kanbu_backup::restore::Deps,
     pub verify: kanbu_backup::verify::Deps,
+    pub notify: kanbu_backup::notify::Deps,
 }
 
 /// The one function that workers call for every job.
@@ -29,6 +30,7 @@ pub fn handler(deps: Deps) -> Handler {
 }
 
 async fn run(job: &Job, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
+    kanbu_backup::notify::announce(job, &deps.notify, lease).await;
     match job {
         Job::Backup(request) => backup::run(request, &deps.backup, lease).await,
         Job::Restore(request) => {
@@ -39,7 +41,8 @@ async fn run(job: &Job, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Fail
             restore::run(request, needs, lease).await
         }
         Job::Verify(request) => verify::run(request, &deps.verify, lease).await,
-        Job::Prune(_) | Job::Notify(_) => Err(no_handler(job.kind())),
+        Job::Notify(request) => notify::run(request, &deps.notify, lease).await,
+        Job::Prune(_) => Err(no_handler(job.kind())),
     }
 }
 

@@ -4,6 +4,7 @@ pub mod backup;
 pub mod cli;
 pub mod dispatch;
 pub mod exit;
+pub mod notify;
 pub mod output;
 pub mod restore;
 pub mod roles;

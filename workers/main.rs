@@ -73,6 +73,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Schedule(args) => verbs::schedule::run(*args, session).await,
         Command::Storage(args) => verbs::storage::run(args, session).await,
         Command::Catalog(args) => verbs::catalog::run(&args, session).await,
+        Command::Notify(args) => verbs::notify::run(args, session).await,
         Command::Doctor { queue } => verbs::doctor::run(queue, session).await,
         Command::Config(Config::Show { origin }) => Ok(verbs::config::show(origin, session)),
         Command::Version => Ok(verbs::version::run(session.out)),

@@ -1,5 +1,7 @@
 //! From settings to the things that work: the only place where concrete types meet. Construction, no decisions.
 
+mod channels;
+
 use std::{path::Path, sync::Arc};
 
 use kanbu_backup::{
@@ -25,6 +27,7 @@ use kanbu_backup::{
 };
 use tracing::warn;
 
+pub use self::channels::channels;
 use crate::dispatch::Deps;
 
 /// The control database that is configured, or else the one of the `up` that runs on this machine.
@@ -158,7 +161,9 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
     let pipeline = &config.pipeline;
     // Finding them asks every installed program for its version: once is enough.
     let toolsets = toolsets(&config.protected).await;
+    let notify = channels::deps(config, &db)?;
     Ok(Deps {
+        notify,
         backup: backup::Deps {
             environment: config.storage.environment.clone(),
             storages: storages.clone(),

@@ -10,7 +10,7 @@ use crate::{
         CopyState, EnvelopeFacts, EnvelopeFormat, Manifest, ManifestError, ManifestWarning,
         NewArtifact, NewCopy,
     },
-    execution::{Effects, Lease, Phase, Warning},
+    execution::{Effects, Lease, Phase, Sightings, Trouble, Warning},
     fault::{Failure, Fault},
     id::ArtifactId,
     job::{Backup, Job, Verify, VerifyLevel},
@@ -179,6 +179,7 @@ pub(super) fn effects(
         "stored_bytes": artifact.stored_bytes,
         "payload_sha256": hex::encode(artifact.payload_sha256),
         "copies": stored,
+        "storages": sightings(&copies),
     });
     Effects {
         bytes_in: artifact.content_bytes,
@@ -189,6 +190,19 @@ pub(super) fn effects(
         result,
         ..Effects::default()
     }
+}
+
+fn sightings(copies: &[NewCopy]) -> Sightings {
+    let mut seen = Sightings::default();
+    for copy in copies
+        .iter()
+        .filter(|copy| copy.state != CopyState::Pending)
+    {
+        let error = copy.error.clone().unwrap_or_default();
+        let trouble = (copy.state != CopyState::Stored).then_some(Trouble::Unreachable(error));
+        seen.note(&copy.storage, trouble);
+    }
+    seen
 }
 
 /// The copies that are not there, or not yet, are made from one that is.

@@ -96,6 +96,35 @@ impl ConfigFile {
         Ok(tables)
     }
 
+    /// Takes the tables `[name.NAME]`, by their own names. Items of a list are put on lines of their own.
+    pub(super) fn take_sections(
+        &mut self,
+        name: &str,
+    ) -> Result<BTreeMap<String, Entries>, Problem> {
+        let prefix = format!("{name}.");
+        let mut sections: BTreeMap<String, Entries> = BTreeMap::new();
+        let keys: Vec<String> = self
+            .entries
+            .keys()
+            .filter(|key| key.starts_with(&prefix))
+            .cloned()
+            .collect();
+        for key in keys {
+            let Some((section, word)) = key[prefix.len()..].split_once('.') else {
+                // A plain word is nobody's, and told as such.
+                continue;
+            };
+            let Some(value) = self.entries.remove(&key) else {
+                continue;
+            };
+            let text = text_of(value, Some('\n'))
+                .map_err(|sentence| self.problem(&key, sentence.to_owned(), None))?;
+            let entries = sections.entry(section.to_owned()).or_default();
+            entries.insert(word.to_owned(), text);
+        }
+        Ok(sections)
+    }
+
     fn take_text(
         &mut self,
         key: Option<&str>,

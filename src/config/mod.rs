@@ -12,6 +12,8 @@ mod env;
 mod file;
 mod log;
 mod names;
+mod notify;
+mod notify_means;
 mod pipeline;
 mod problem;
 mod protected;
@@ -35,6 +37,7 @@ pub use self::{
     encryption::EncryptionSettings,
     env::Env,
     log::{LogFormat, LogSettings},
+    notify::NotifySettings,
     pipeline::PipelineSettings,
     problem::{ConfigErrors, Problem},
     protected::{ProtectedSettings, ToolSettings},
@@ -65,6 +68,7 @@ pub struct Config {
     pub content: ContentSettings,
     pub worker: WorkerSettings,
     pub schedule: ScheduleSettings,
+    pub notify: NotifySettings,
     pub log: LogSettings,
     /// For `config show`, in the order of [`SETTINGS`].
     pub effective: Vec<Effective>,
@@ -83,6 +87,7 @@ impl Config {
         let content = content::read(&mut reader);
         let worker = worker::read(&mut reader);
         let schedule = schedule::read(&mut reader);
+        let notify = notify::read(&mut reader);
         let log = log::read(&mut reader);
         if let (Some(control), Some(protected)) = (&control, &protected) {
             refuse_one_database_for_both(&mut reader, control, protected);
@@ -99,6 +104,7 @@ impl Config {
                 content: content?,
                 worker: worker?,
                 schedule: schedule?,
+                notify,
                 log: log?,
                 effective,
             })

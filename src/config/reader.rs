@@ -5,7 +5,7 @@
 
 mod own;
 
-use std::{fmt, fs, io, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, fs, io, path::PathBuf, str::FromStr};
 
 use zeroize::Zeroizing;
 
@@ -200,6 +200,15 @@ impl<'a> Reader<'a> {
         tables.unwrap_or_else(|problem| {
             self.problems.push(problem);
             Vec::new()
+        })
+    }
+
+    /// The tables `[name.NAME]` of the configuration file.
+    pub(super) fn sections(&mut self, name: &str) -> BTreeMap<String, Entries> {
+        let sections = self.file.take_sections(name);
+        sections.unwrap_or_else(|problem| {
+            self.problems.push(problem);
+            BTreeMap::new()
         })
     }
 

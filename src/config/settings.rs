@@ -173,11 +173,12 @@ settings! {
         "A dump that is smaller than so many percent of the usual size is told; 0 tells none.";
 
     KINDS: "KANBU_BACKUP_WORKER_KINDS", Some("worker.kinds"),
-        Form::List { of: "backup, restore, verify", separator: ',' }, Fallback::List(&["backup", "restore", "verify"]), Open,
+        Form::List { of: "backup, restore, verify, notify", separator: ',' },
+        Fallback::List(&["backup", "restore", "verify", "notify"]), Open,
         "The kinds of job that this worker executes.";
     CONCURRENCY: "KANBU_BACKUP_WORKER_CONCURRENCY", Some("worker.concurrency"),
         Form::List { of: "kind=1 to 64", separator: ',' }, Fallback::None, Open,
-        "Jobs of a kind that this worker executes at once, for instance backup=2,verify=1; 1 unless said.";
+        "Jobs of a kind that this worker executes at once, for instance backup=2,verify=1; 8 of notify and 1 of the others unless said.";
     LEASE: "KANBU_BACKUP_LEASE_SECONDS", Some("worker.lease_seconds"), Form::Whole { from: 2, to: 3600 },
         Fallback::Text("60"), Open,
         "Length of a lease: how long a dead worker's job waits for the next one.";
@@ -223,6 +224,21 @@ settings! {
     OWN_SCHEDULER_MODE: "KANBU_BACKUP_SCHEDULER_MODE", Some("schedule.own_mode"),
         Form::Words(kanbu::SchedulerMode::WORDS), Fallback::None, Open,
         "Overrides `BACKUP_SCHEDULER_MODE` for this service, since Kanbu beside it must be `external`.";
+
+    WEBHOOK_URL: "KANBU_BACKUP_WEBHOOK_URL", Some("notify.webhook_url"), Form::Said("a URL https://host/path"),
+        Fallback::None, Secret,
+        "A [webhook](notifications.md) with Kanbu's events and body, as the channel `webhook`; it is told of failures and \
+         warnings.";
+    WEBHOOK_SECRET: "KANBU_BACKUP_WEBHOOK_SECRET", Some("notify.webhook_secret"), Form::Said("a text"), Fallback::None,
+        Secret,
+        "Signs what is sent to that webhook.";
+    HEARTBEAT_URL: "KANBU_BACKUP_HEARTBEAT_URL", Some("notify.heartbeat_url"), Form::Said("a URL https://host/path"),
+        Fallback::None, Secret,
+        "A monitor that every backup pings at its start and its end, as healthchecks understands it: the channel `heartbeat`.";
+    NOTIFY_KANBU: "KANBU_BACKUP_NOTIFY_KANBU", Some("notify.in_kanbu"), Form::Words(&["on", "off"]),
+        Fallback::Text("off"), Open,
+        "Whether Kanbu's administrators are told in Kanbu, and its own webhook is called, under the switches of its settings \
+         page: the channels `kanbu` and `kanbu-webhook`.";
 
     LOG: "KANBU_BACKUP_LOG", Some("log.format"), Form::Words(&["text", "json"]),
         Fallback::Computed("text on a terminal, else json"), Open,

@@ -12,8 +12,10 @@ use crate::{
 };
 
 /// The kinds that have a handler.
-const KINDS: [Kind; 3] = [Kind::Backup, Kind::Restore, Kind::Verify];
+const KINDS: [Kind; 4] = [Kind::Backup, Kind::Restore, Kind::Verify, Kind::Notify];
 const MAX_SLOTS: usize = 64;
+/// Messages are short and wait for others: a receiver that hangs holds one of these.
+const MESSAGE_SLOTS: usize = 8;
 
 /// The capacity of one worker.
 #[derive(Clone, Debug)]
@@ -70,7 +72,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<WorkerSettings> {
     let scrub_every = reader.value(settings::SCRUB_DAYS, days_or_off);
     let scrub_percent = reader.whole::<u8>(settings::SCRUB_PERCENT);
     let proof = proof(reader);
-    let mut slots: BTreeMap<Kind, usize> = kinds?.into_iter().map(|kind| (kind, 1)).collect();
+    let mut slots: BTreeMap<Kind, usize> = kinds?
+        .into_iter()
+        .map(|kind| (kind, usual_slots(kind)))
+        .collect();
     for (kind, count) in concurrency.unwrap_or_default() {
         if let Some(slot) = slots.get_mut(&kind) {
             *slot = count;
@@ -136,6 +141,13 @@ fn days_or_off(text: &str) -> Option<Recurrence> {
     (1..=365)
         .contains(&days)
         .then_some(Recurrence::Every(Duration::from_hours(24 * days)))
+}
+
+fn usual_slots(kind: Kind) -> usize {
+    match kind {
+        Kind::Notify => MESSAGE_SLOTS,
+        Kind::Backup | Kind::Restore | Kind::Prune | Kind::Verify => 1,
+    }
 }
 
 fn kind(text: &str) -> Option<Kind> {

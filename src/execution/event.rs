@@ -1,13 +1,14 @@
 //! Events: what is worth telling, recorded in the transaction in which it becomes true, together with the Notify job that
 //! brings it to the channels. The ends of executions are recorded by `queue`'s SQL itself.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    control::{Connection, ControlError},
+    control::{Connection, ControlDb, ControlError, STATEMENT_TIMEOUT, within},
     id::{EventId, ExecutionId, ScheduleId},
     job::Subject,
 };
@@ -84,4 +85,98 @@ pub async fn record(conn: &mut Connection<'_>, event: &NewEvent) -> Result<Event
     .fetch_one(conn)
     .await?;
     Ok(id.into())
+}
+
+/// An event as it was recorded.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventView {
+    pub id: EventId,
+    pub at: DateTime<Utc>,
+    pub name: String,
+    pub severity: Severity,
+    pub subject: Subject,
+    pub execution: Option<ExecutionId>,
+    pub schedule: Option<ScheduleId>,
+    pub data: Value,
+    /// Whether what it tells of is still going on.
+    pub is_going_on: bool,
+}
+
+/// The event, unless it was forgotten, or is in words that this release doesn't know.
+pub async fn get(db: &ControlDb, id: EventId) -> Result<Option<EventView>, ControlError> {
+    let query = sqlx::query!(
+        r#"select v.id, v.at, v.event, v.severity, v.subject, v.execution_id, v.schedule_id, v.data,
+                  exists (select from kanbu_backup.execution e
+                           where e.id = v.execution_id and e.ended_at is null) as "is_going_on!"
+             from kanbu_backup.event v where v.id = $1"#,
+        id.as_uuid(),
+    );
+    let row = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, ControlError>(query.fetch_optional(conn).await?) })
+    })
+    .await?;
+    Ok(row.and_then(|row| {
+        Some(EventView {
+            id: row.id.into(),
+            at: row.at,
+            name: row.event,
+            severity: row.severity.parse().ok()?,
+            subject: row.subject.parse().ok()?,
+            execution: row.execution_id.map(ExecutionId::from),
+            schedule: row.schedule_id.map(ScheduleId::from),
+            data: row.data,
+            is_going_on: row.is_going_on,
+        })
+    }))
+}
+
+/// Records that an execution has begun. Of the ends the queue takes care.
+pub async fn record_start(db: &ControlDb, execution: ExecutionId) -> Result<(), ControlError> {
+    let query = sqlx::query!(
+        "select kanbu_backup.record_start($1) as event",
+        execution.as_uuid(),
+    );
+    within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, ControlError>(query.fetch_one(conn).await?) })
+    })
+    .await?;
+    Ok(())
+}
+
+/// Enters the channels of a worker, each with its kind: from now on events make jobs.
+pub async fn register_channels(
+    db: &ControlDb,
+    channels: &[(String, &'static str)],
+) -> Result<(), ControlError> {
+    let names: Vec<String> = channels.iter().map(|(name, _)| name.clone()).collect();
+    let kinds: Vec<String> = channels
+        .iter()
+        .map(|(_, kind)| (*kind).to_owned())
+        .collect();
+    let query = sqlx::query!(
+        "insert into kanbu_backup.channel (name, kind)
+         select n.name, n.kind from unnest($1::text[], $2::text[]) as n (name, kind)
+         on conflict (name) do update set kind = excluded.kind, last_seen_at = now()",
+        &names,
+        &kinds,
+    );
+    within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move { Ok::<_, ControlError>(query.execute(conn).await?) })
+    })
+    .await?;
+    Ok(())
+}
+
+/// Forgets a few events, and deliveries, of longer ago than `keep`, and answers how many.
+pub async fn thin(db: &ControlDb, keep: Duration) -> Result<i32, ControlError> {
+    within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move {
+            let thin = sqlx::query_scalar!(
+                r#"select kanbu_backup.thin_events($1::float8 * interval '1 second') as "thinned!""#,
+                keep.as_secs_f64(),
+            );
+            Ok::<_, ControlError>(thin.fetch_one(conn).await?)
+        })
+    })
+    .await
 }

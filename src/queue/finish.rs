@@ -6,14 +6,16 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{NewJob, Origin, QueueError, backoff::ANSWER_WITHIN, enqueue::enqueue, wire::stored};
+use super::{
+    Dedupe, NewJob, Origin, QueueError, backoff::ANSWER_WITHIN, enqueue::enqueue, wire::stored,
+};
 use crate::{
     catalog,
     control::{Connection, ControlDb, within},
     execution::{Effects, Outcome, Progress, Warning},
     fault::{Failure, Fault},
     id::{ExecutionId, JobId},
-    job::Job,
+    job::{Job, Notify},
 };
 
 /// Longest kept error text, in bytes.
@@ -149,6 +151,7 @@ fn answer(word: String) -> Result<Answer, QueueError> {
 async fn follow_up(conn: &mut Connection<'_>, parent: JobId, job: &Job) -> Result<(), QueueError> {
     let new = NewJob {
         parent: Some(parent),
+        dedupe: dedupe(job),
         ..NewJob::new(job.clone(), Origin::FollowUp)
     };
     let mut savepoint = conn.begin().await?;
@@ -158,6 +161,20 @@ async fn follow_up(conn: &mut Connection<'_>, parent: JobId, job: &Job) -> Resul
         Err(error) => {
             tracing::error!(job.id = %parent, %error, "a follow-up job was refused");
             Ok(savepoint.rollback().await?)
+        }
+    }
+}
+
+/// A channel is told of an event once, however often it is said that it should be.
+fn dedupe(job: &Job) -> Dedupe {
+    match job {
+        Job::Notify(Notify {
+            event,
+            channel: Some(channel),
+            ..
+        }) => Dedupe::Key(format!("event:{event}:{channel}")),
+        Job::Notify(_) | Job::Backup(_) | Job::Restore(_) | Job::Prune(_) | Job::Verify(_) => {
+            Dedupe::Never
         }
     }
 }
@@ -180,6 +197,8 @@ struct Record<'a> {
     bytes_in: Option<i64>,
     bytes_out: Option<i64>,
     artifact_id: Option<Uuid>,
+    /// In seconds.
+    retry_after: Option<f64>,
 }
 
 impl<'a> Record<'a> {
@@ -200,6 +219,7 @@ impl<'a> Record<'a> {
             bytes_in: None,
             bytes_out: None,
             artifact_id: None,
+            retry_after: None,
         };
         match &ending.close {
             Close::Done(effects) => Self {
@@ -233,6 +253,7 @@ impl<'a> Record<'a> {
             error_code: Some(&failure.code),
             error: Some(&failure.message[..end]),
             hint: failure.hint.as_deref(),
+            retry_after: failure.retry_after.map(|wait| wait.as_secs_f64()),
             ..self
         }
     }

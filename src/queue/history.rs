@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{QueueError, backoff::pause};
 use crate::{
     control::{ControlDb, STATEMENT_TIMEOUT, within},
+    execution::event,
     job::Kind,
 };
 
@@ -19,6 +20,9 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Messages are many, and nobody looks for one after so long.
 const KEEP_MESSAGES: Duration = Duration::from_hours(30 * 24);
+
+/// A message is tried for a day.
+const EVENTS_AT_LEAST: Duration = Duration::from_hours(48);
 
 /// How long jobs that succeeded or were cancelled are kept, with their executions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +75,10 @@ pub(super) async fn keep(db: &ControlDb, history: History, over: CancellationTok
     loop {
         let thinned = tokio::select! {
             () = over.cancelled() => return,
-            thinned = thin_kinds(db, history) => thinned,
+            thinned = thin_kinds(db, history) => match thinned {
+                Ok(()) => thin_events(db, history).await,
+                Err(error) => Err(error),
+            },
         };
         let wait = match thinned {
             Ok(()) => LOOK_EVERY,
@@ -85,6 +92,13 @@ pub(super) async fn keep(db: &ControlDb, history: History, over: CancellationTok
             () = pause(wait) => {}
         }
     }
+}
+
+/// Events and what became of their messages go with the history.
+async fn thin_events(db: &ControlDb, history: History) -> Result<(), QueueError> {
+    let keep = history.keep.max(EVENTS_AT_LEAST);
+    while event::thin(db, keep).await? > 0 {}
+    Ok(())
 }
 
 async fn thin_kinds(db: &ControlDb, history: History) -> Result<(), QueueError> {

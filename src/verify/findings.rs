@@ -5,7 +5,7 @@ use serde_json::json;
 use super::case::{Case, Finding, Post};
 use crate::{
     catalog::{self, ArtifactView, CopyState, Risk},
-    execution::{Effects, Lease, Warning},
+    execution::{Effects, Lease, Sightings, Trouble, Warning},
     fault::{Failure, Fault},
     job::{Subject, Verify, VerifyLevel},
 };
@@ -26,6 +26,7 @@ pub(super) struct Findings {
     blind: Option<Failure>,
     /// The first reason why a copy could not be made, if it may pass.
     delayed: Option<Failure>,
+    storages: Sightings,
     bytes_read: u64,
     bytes_written: u64,
 }
@@ -41,6 +42,7 @@ impl Findings {
             repaired: 0,
             blind: None,
             delayed: None,
+            storages: Sightings::default(),
             bytes_read: 0,
             bytes_written: 0,
         }
@@ -50,6 +52,7 @@ impl Findings {
     pub(super) fn settle(&mut self, case: &Case) {
         for post in &case.posts {
             self.count(&case.artifact, post);
+            self.sight(post);
             if let Some((code, text, degrades)) = told(&case.artifact, post) {
                 self.warn(code, text, degrades);
             }
@@ -87,6 +90,19 @@ impl Findings {
         if let Some(failure) = &post.unmended {
             self.delay(failure);
         }
+    }
+
+    fn sight(&mut self, post: &Post) {
+        let trouble = match &post.finding {
+            Finding::Good => None,
+            Finding::Bad(_) if post.mended.is_some() => None,
+            Finding::Bad(reason) => Some(Trouble::Damaged(reason.to_string())),
+            Finding::Blind(failure) if failure.code.starts_with("storage.") => {
+                Some(Trouble::Unreachable(failure.to_string()))
+            }
+            Finding::Blind(_) | Finding::OutOfReach(_) | Finding::Nothing => return,
+        };
+        self.storages.note(&post.name, trouble);
     }
 
     fn delay(&mut self, failure: &Failure) {
@@ -127,6 +143,7 @@ impl Findings {
             warnings: self.warnings,
             result: json!({
                 "good": self.good, "bad": self.bad, "repaired": self.repaired, "bytes": self.bytes_read,
+                "storages": self.storages,
             }),
             bytes_in: self.bytes_read,
             bytes_out: self.bytes_written,

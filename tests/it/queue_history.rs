@@ -226,7 +226,7 @@ async fn a_crew_forgets_by_itself_while_it_works() {
             "insert into kanbu_backup.job (id, kind, subject, exclusive, payload, payload_version, max_attempts,
                                            backoff_base, backoff_cap, origin)
                select gen_random_uuid(), 'notify', 'database:kanbu', false,
-                      jsonb_build_object('subject', 'database:kanbu', 'execution', gen_random_uuid()),
+                      jsonb_build_object('subject', 'database:kanbu', 'event', gen_random_uuid()),
                       1, 4, '1 second', '1 minute', 'api' from generate_series(1, 200)",
         )
         .await;

@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use kanbu_backup::{
     config::Config,
     control::ControlDb,
+    execution::event,
     fault::{Failure, Fault},
     job::{Kind, UnknownKind},
+    notify::Channel,
     queue::{self, Crew, History, LeaseTerms},
 };
 use tokio::signal::unix::SignalKind;
@@ -68,6 +70,10 @@ pub async fn serve(
     wiring::prepare(config, &db).await?;
     queue::register_subjects(&db, &wiring::subjects(config)?).await?;
     let deps = wiring::deps(config, db.clone()).await?;
+    let slots = slots(args, config)?;
+    if slots.contains_key(&Kind::Notify) {
+        event::register_channels(&db, &names(&deps.notify.channels)).await?;
+    }
     warn_without_key(config);
     let sweeper = sweeper::spawn(&deps, config, stop.gently.clone());
     let scrubber = scrubber::spawn(&db, config, stop.gently.clone());
@@ -78,12 +84,7 @@ pub async fn serve(
         grace: args.drain_timeout.unwrap_or(config.worker.grace),
         drain_limit: args.drain_timeout.unwrap_or(Duration::MAX),
         history: History::new(config.worker.history),
-        ..Crew::new(
-            db,
-            dispatch::handler(deps),
-            slots(args, config)?,
-            name(args),
-        )
+        ..Crew::new(db, dispatch::handler(deps), slots, name(args))
     };
     let ended = crew.run(stop.gently.clone(), stop.now).await;
     // After a drain nobody has said it yet.
@@ -93,6 +94,13 @@ pub async fn serve(
         scrubber.await.ok();
     }
     ended.map_err(Failure::from)
+}
+
+fn names(channels: &[Channel]) -> Vec<(String, &'static str)> {
+    let names = channels.iter();
+    names
+        .map(|channel| (channel.name.clone(), channel.kind))
+        .collect()
 }
 
 fn warn_without_key(config: &Config) {

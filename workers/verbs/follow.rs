@@ -213,6 +213,7 @@ fn last_failure(job: &JobView) -> Option<Failure> {
         code: job.error_code.clone()?.into(),
         message: job.error.clone()?,
         hint: job.hint.clone().map(Into::into),
+        retry_after: None,
     })
 }
 
@@ -273,6 +274,7 @@ fn failure(execution: &ExecutionView) -> Failure {
             .into(),
         message: text,
         hint: execution.hint.clone().map(Into::into),
+        retry_after: None,
     }
 }
 

@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod job;
 pub mod list;
 pub mod migrate;
+pub mod notify;
 pub mod queue;
 pub mod restore;
 mod restore_globals;

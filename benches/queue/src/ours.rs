@@ -7,7 +7,7 @@ use futures::FutureExt;
 use kanbu_backup::{
     control::{ControlConfig, ControlDb},
     execution::Effects,
-    id::{ExecutionId, JobId},
+    id::{EventId, JobId},
     job::{Job, Kind, Notify, PAYLOAD_VERSION},
     queue::{self, Crew, Handler, NewJob, Origin},
 };
@@ -40,7 +40,8 @@ async fn set_up(db: &ControlDb, aside: &PgPool) -> anyhow::Result<()> {
 fn notify() -> anyhow::Result<Job> {
     Ok(Job::Notify(Notify {
         subject: "database:bench".parse()?,
-        execution: ExecutionId::new(),
+        event: EventId::new(),
+        channel: None,
     }))
 }
 
