@@ -53,16 +53,18 @@ fn verify() -> impl Strategy<Value = Verify> {
         proof,
     )
         .prop_map(
-            |(subject, artifact, level, repair, sample, older_than, (checks, keep, schedule))| Verify {
-                subject,
-                artifact,
-                level,
-                repair,
-                sample,
-                older_than,
-                checks,
-                keep,
-                schedule,
+            |(subject, artifact, level, repair, sample, older_than, (checks, keep, schedule))| {
+                Verify {
+                    subject,
+                    artifact,
+                    level,
+                    repair,
+                    sample,
+                    older_than,
+                    checks,
+                    keep,
+                    schedule,
+                }
             },
         )
 }
