@@ -7,7 +7,7 @@
 //! - mechanisms: [`crypto`] (formats and keys), [`storage`] (places), [`pipeline`] (the stream of bytes), [`archive`] (a
 //!   directory as a stream), [`pg`] (speaking to PostgreSQL), [`control`] (our own database)
 //! - state: [`catalog`] (what we possess), [`execution`] (what happened), [`queue`] (how a job waits and is won)
-//! - use cases: [`backup`], [`restore`], [`verify`], [`import`]
+//! - use cases: [`backup`], [`restore`], [`verify`], [`prune`], [`import`]
 //! - edges: [`kanbu`] (everything Kanbu-shaped), [`config`] (environment to types)
 
 pub mod archive;
@@ -26,6 +26,7 @@ pub mod job;
 pub mod kanbu;
 pub mod pg;
 pub mod pipeline;
+pub mod prune;
 pub mod queue;
 pub mod restore;
 pub mod retention;

@@ -9,7 +9,7 @@ use kanbu_backup::{
     queue::Handler,
 };
 
-use crate::{backup, restore, verify};
+use crate::{backup, prune, restore, verify};
 
 /// What each handler needs; none sees another's.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ pub struct Deps {
     pub backup: kanbu_backup::backup::Deps,
     pub restore: kanbu_backup::restore::Deps,
     pub verify: kanbu_backup::verify::Deps,
+    pub prune: kanbu_backup::prune::Deps,
 }
 
 /// The one function that workers call for every job.
@@ -39,7 +40,8 @@ async fn run(job: &Job, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Fail
             restore::run(request, needs, lease).await
         }
         Job::Verify(request) => verify::run(request, &deps.verify, lease).await,
-        Job::Prune(_) | Job::Notify(_) => Err(no_handler(job.kind())),
+        Job::Prune(request) => prune::run(request, &deps.prune, lease).await,
+        Job::Notify(_) => Err(no_handler(job.kind())),
     }
 }
 

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod dispatch;
 pub mod exit;
 pub mod output;
+pub mod prune;
 pub mod restore;
 pub mod roles;
 pub mod scrubber;

@@ -17,6 +17,7 @@ mod problem;
 mod protected;
 mod reader;
 mod reference;
+mod retention;
 mod schedule;
 mod secret;
 mod setting;
@@ -40,6 +41,7 @@ pub use self::{
     protected::{ProtectedSettings, ToolSettings},
     reader::{Effective, Origin},
     reference::reference,
+    retention::RetentionSettings,
     schedule::ScheduleSettings,
     secret::Secret,
     setting::{Fallback, Form, Secrecy, Setting},
@@ -65,6 +67,7 @@ pub struct Config {
     pub content: ContentSettings,
     pub worker: WorkerSettings,
     pub schedule: ScheduleSettings,
+    pub retention: RetentionSettings,
     pub log: LogSettings,
     /// For `config show`, in the order of [`SETTINGS`].
     pub effective: Vec<Effective>,
@@ -83,6 +86,7 @@ impl Config {
         let content = content::read(&mut reader);
         let worker = worker::read(&mut reader);
         let schedule = schedule::read(&mut reader);
+        let retention = retention::read(&mut reader);
         let log = log::read(&mut reader);
         if let (Some(control), Some(protected)) = (&control, &protected) {
             refuse_one_database_for_both(&mut reader, control, protected);
@@ -99,6 +103,7 @@ impl Config {
                 content: content?,
                 worker: worker?,
                 schedule: schedule?,
+                retention: retention?,
                 log: log?,
                 effective,
             })

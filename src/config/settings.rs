@@ -173,7 +173,7 @@ settings! {
         "A dump that is smaller than so many percent of the usual size is told; 0 tells none.";
 
     KINDS: "KANBU_BACKUP_WORKER_KINDS", Some("worker.kinds"),
-        Form::List { of: "backup, restore, verify", separator: ',' }, Fallback::List(&["backup", "restore", "verify"]), Open,
+        Form::List { of: "backup, restore, prune, verify", separator: ',' }, Fallback::List(&["backup", "restore", "prune", "verify"]), Open,
         "The kinds of job that this worker executes.";
     CONCURRENCY: "KANBU_BACKUP_WORKER_CONCURRENCY", Some("worker.concurrency"),
         Form::List { of: "kind=1 to 64", separator: ',' }, Fallback::None, Open,
@@ -223,6 +223,13 @@ settings! {
     OWN_SCHEDULER_MODE: "KANBU_BACKUP_SCHEDULER_MODE", Some("schedule.own_mode"),
         Form::Words(kanbu::SchedulerMode::WORDS), Fallback::None, Open,
         "Overrides `BACKUP_SCHEDULER_MODE` for this service, since Kanbu beside it must be `external`.";
+
+    MANUAL_KEEP: "KANBU_BACKUP_MANUAL_KEEP_DAYS", Some("retention.manual_days"),
+        Form::Said("a whole number of days from 1 to 3650, or unlimited"), Fallback::Text("unlimited"), Open,
+        "How long backups that no schedule made are kept, if they may be [let go](retention.md).";
+    SAFETY_KEEP: "KANBU_BACKUP_SAFETY_KEEP_DAYS", Some("retention.safety_days"), Form::Whole { from: 30, to: 3650 },
+        Fallback::Text("30"), Open,
+        "How long a backup that was made before a live database gave way is kept at least.";
 
     LOG: "KANBU_BACKUP_LOG", Some("log.format"), Form::Words(&["text", "json"]),
         Fallback::Computed("text on a terminal, else json"), Open,

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The kinds that have a handler.
-const KINDS: [Kind; 3] = [Kind::Backup, Kind::Restore, Kind::Verify];
+const KINDS: [Kind; 4] = [Kind::Backup, Kind::Restore, Kind::Prune, Kind::Verify];
 const MAX_SLOTS: usize = 64;
 
 /// The capacity of one worker.

@@ -17,7 +17,7 @@ const ORDER: &[&[&str]] = &[
     &["catalog"],
     &["execution"],
     &["queue"],
-    &["backup", "restore", "import"],
+    &["backup", "restore", "prune", "import"],
     &["verify"],
     &["kanbu"],
     &["config"],
@@ -27,13 +27,13 @@ const ORDER: &[&[&str]] = &[
 /// What the order alone would allow, and why it isn't.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     (
-        "src/backup/ src/restore/ src/verify/ src/import/",
+        "src/backup/ src/restore/ src/verify/ src/prune/ src/import/",
         &["queue"],
         "a use case never claims, renews or enqueues: it returns what follows as an effect",
     ),
     (
         "src/kanbu/ src/config/",
-        &["backup", "restore", "verify"],
+        &["backup", "restore", "verify", "prune"],
         "the edges know settings and names; wiring hands them to the use cases",
     ),
     (
