@@ -12,7 +12,7 @@ create table kanbu_backup.artifact (
     pinned              boolean not null,
     created_at          timestamptz not null,
     -- Where it comes from, and so whose policy keeps it. A schedule is named without a reference, as an execution is.
-    reason              text not null check (reason in ('manual', 'schedule', 'safety', 'api')),
+    reason              text not null default 'manual' check (reason in ('manual', 'schedule', 'safety', 'api')),
     schedule_id         uuid,
     schedule_name       text,
     -- The backup that its content alarm holds.

@@ -61,6 +61,8 @@ mod queue;
 mod restock;
 #[path = "it/restore_parts.rs"]
 mod restore_parts;
+#[path = "it/retention.rs"]
+mod retention;
 #[path = "it/scrub.rs"]
 mod scrub;
 #[path = "it/scrub_cadence.rs"]

@@ -8,6 +8,7 @@
 
 mod queue;
 mod restore;
+mod retention;
 mod storage;
 mod verify;
 
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::{
     queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
     restore::{Restore, Rollback},
+    retention::{Apply, Keep, Pin, Preview, Retention, Whose},
     storage::{Acknowledge, Catalog, Import, Rebuild, Retire, Storage, Sync},
     verify::{Level, TestRestore, Verify},
 };
@@ -93,6 +95,13 @@ pub enum Command {
     Decrypt(Decrypt),
     /// Delete backups, everywhere
     Delete(Delete),
+    /// Keep backups from being let go, whatever the policies say
+    Pin(Pin),
+    /// Let the policies have pinned backups again
+    Unpin(Pin),
+    /// What the policies keep and what they let go
+    #[command(subcommand)]
+    Retention(Retention),
     /// Look at jobs and steer them
     #[command(subcommand)]
     Job(Job),

@@ -49,7 +49,7 @@ pub use self::{
     pruning::{
         Class, Decided, Deleted, Family, Fate, FirstCycle, Member, NewPlan, OpenPlan,
         ScheduleTerms, decide_expired, deletion_failed, end_plan, family, import_rule, journal,
-        open_plans, pending_of, settle_deleted, store_plans,
+        open_plans, pending_of, schedule_named, settle_deleted, store_plans,
     },
     replacement::{
         Replacement, ReplacementState, Replacements, advance, enter, intend, replacements,

@@ -10,7 +10,9 @@ mod plans;
 
 pub use self::{
     decide::{Decided, decide_expired},
-    family::{Class, Family, FirstCycle, Member, ScheduleTerms, family, import_rule},
+    family::{
+        Class, Family, FirstCycle, Member, ScheduleTerms, family, import_rule, schedule_named,
+    },
     journal::{Deleted, Fate, journal},
     plans::{
         NewPlan, OpenPlan, deletion_failed, end_plan, open_plans, pending_of, settle_deleted,

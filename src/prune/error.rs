@@ -42,7 +42,7 @@ impl Classified for PruneError {
                 .into(),
             ),
             Self::UnknownStorage(_) => {
-                Some("configure it again, or let it go with `kanbu-backup storage retire`".into())
+                Some("configure it again, or let it go with `kanbu-backup storage rm`".into())
             }
         }
     }

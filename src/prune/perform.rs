@@ -61,7 +61,7 @@ impl Run<'_> {
         }
         let wish = Wish {
             schedule: request.schedule,
-            policy: None,
+            ..Wish::default()
         };
         let mut planned = plans(family, &wish, &self.deps.terms, self.deps.clock.now());
         planned.retain(|planned| !begun.contains(&planned.class));

@@ -7,8 +7,8 @@ use serde::{Serialize, Serializer};
 use super::Terms;
 use crate::{
     catalog::{Class, Family, FirstCycle},
-    id::ScheduleId,
-    retention::{self, HoldReason, Plan, Policy},
+    id::{ArtifactId, ScheduleId},
+    retention::{self, Candidate, Condition, HoldReason, Plan, Policy},
 };
 
 /// Which plans are wanted, and by what policy.
@@ -18,6 +18,8 @@ pub struct Wish {
     pub schedule: Option<ScheduleId>,
     /// Not by the policy in force, but by this one: for a look at what it would do.
     pub policy: Option<Policy>,
+    /// As if another backup had been made by then.
+    pub with_next: bool,
 }
 
 /// The plan for one class of a subject's backups.
@@ -29,6 +31,8 @@ pub struct Planned {
     #[serde(serialize_with = "by_name")]
     pub zone: Tz,
     pub policy: Policy,
+    /// In the plan, and still to be made.
+    pub next: Option<ArtifactId>,
     #[serde(flatten)]
     pub plan: Plan,
 }
@@ -43,30 +47,26 @@ pub fn plans(family: &Family, wish: &Wish, terms: &Terms, as_of: DateTime<Utc>) 
     let wanted =
         classes.filter(|class| wish.schedule.is_none() || class.schedule() == wish.schedule);
     wanted
-        .map(|class| one(family, class, wish.policy.as_ref(), terms, as_of))
+        .map(|class| one(family, class, wish, terms, as_of))
         .collect()
 }
 
 /// The plan for one class by the policy in force.
 pub(super) fn in_force(family: &Family, class: Class, terms: &Terms, as_of: DateTime<Utc>) -> Plan {
-    one(family, class, None, terms, as_of).plan
+    one(family, class, &Wish::default(), terms, as_of).plan
 }
 
-fn one(
-    family: &Family,
-    class: Class,
-    other: Option<&Policy>,
-    terms: &Terms,
-    as_of: DateTime<Utc>,
-) -> Planned {
+fn one(family: &Family, class: Class, wish: &Wish, terms: &Terms, as_of: DateTime<Utc>) -> Planned {
     let schedule = class.schedule().and_then(|id| family.schedules.get(&id));
-    let policy = other.unwrap_or(match (class, schedule) {
+    let policy = wish.policy.as_ref().unwrap_or(match (class, schedule) {
         (Class::Safety, _) => &terms.safety,
         (_, Some(schedule)) => &schedule.policy,
         (_, None) => &terms.manual,
     });
     let zone = schedule.map_or(terms.zone, |schedule| schedule.zone);
-    let candidates = family.candidates(class);
+    let mut candidates = family.candidates(class);
+    let next = wish.with_next.then(|| next(&candidates, as_of));
+    candidates.extend(next.clone());
     let plan = retention::plan(&candidates, policy, zone, as_of);
     let plan = match schedule.and_then(|schedule| schedule.first_cycle) {
         None => plan,
@@ -80,6 +80,24 @@ fn one(
         schedule: schedule.map(|schedule| schedule.name.clone()),
         zone,
         policy: policy.clone(),
+        next: next.map(|next| next.id),
         plan,
+    }
+}
+
+/// As large as the newest of them.
+fn next(candidates: &[Candidate], as_of: DateTime<Utc>) -> Candidate {
+    let own = candidates.iter().filter(|candidate| candidate.is_own);
+    let newest = own.max_by_key(|candidate| (candidate.at, candidate.id));
+    Candidate {
+        id: ArtifactId::new(),
+        at: Some(as_of),
+        bytes: newest.map_or(0, |newest| newest.bytes),
+        condition: Condition::Good,
+        is_own: true,
+        pinned: false,
+        in_use: false,
+        held_by: None,
+        raised_alarm: false,
     }
 }

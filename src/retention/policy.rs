@@ -46,7 +46,7 @@ impl Policy {
             keep_weekly,
             keep_monthly,
             daily_max_age_days: Some(retention_days),
-            ..Self::nothing()
+            ..Self::bare()
         }
     }
 
@@ -56,11 +56,13 @@ impl Policy {
         Self {
             keep_last: Self::ALL,
             max_age_days,
-            ..Self::nothing()
+            ..Self::bare()
         }
     }
 
-    fn nothing() -> Self {
+    /// The newest backup alone, and no limits: what the others are built on.
+    #[must_use]
+    pub fn bare() -> Self {
         Self {
             keep_last: 1,
             keep_hourly: 0,

@@ -281,6 +281,9 @@ async fn bad_input_is_told_with_a_hint_and_nothing_is_inserted() {
         assert!(message.contains(about), "{call}: {message}");
         assert!(!hint.is_empty(), "{call}: {message} (no hint)");
     }
+    world
+        .sql("update kanbu_backup.kind_rule set accepted = false where kind = 'prune'")
+        .await;
     let (code, message, hint) = world
         .refuses("select kanbu_backup.enqueue_prune('database:x')")
         .await;

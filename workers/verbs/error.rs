@@ -19,6 +19,8 @@ pub enum VerbError {
     File(&'static str, PathBuf, #[source] std::io::Error),
     #[error("{text:?} is not a time: write 2026-11-22, an RFC 3339 time, or {example}")]
     BadTime { text: String, example: &'static str },
+    #[error("there is no schedule {0:?} that makes backups")]
+    UnknownSchedule(String),
     #[error("{0:?} is over already")]
     PastTime(String),
     #[error("{0} are not paused by a pause of just these")]
@@ -49,6 +51,7 @@ impl Classified for VerbError {
             Self::FileExists(_) => "refused.exists",
             Self::File(..) => "file.failed",
             Self::BadTime { .. } | Self::PastTime(_) => "usage.time",
+            Self::UnknownSchedule(_) => "schedule.not_found",
             Self::NotPaused(_) => "pause.not_found",
             Self::UnknownWorker(_) => "worker.not_found",
             Self::SeveralWorkers { .. } => "worker.ambiguous",
@@ -91,6 +94,7 @@ impl Classified for VerbError {
             | Self::File(..)
             | Self::BadTime { .. }
             | Self::PastTime(_)
+            | Self::UnknownSchedule(_)
             | Self::Unusable(_) => None,
         }
     }

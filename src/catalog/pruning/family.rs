@@ -311,3 +311,32 @@ pub async fn import_rule(
     })
     .await
 }
+
+/// The schedule that is called so, and whose backups it makes.
+pub async fn schedule_named(
+    db: &ControlDb,
+    name: &str,
+) -> Result<Option<(ScheduleId, Subject)>, CatalogError> {
+    let name = name.to_owned();
+    let row = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(async move {
+            let row = sqlx::query!(
+                "select id, subject from kanbu_backup.schedule where name = $1 and kind = 'backup'
+                  order by deleted_at is not null, deleted_at desc limit 1",
+                name,
+            );
+            Ok::<_, CatalogError>(row.fetch_optional(conn).await?)
+        })
+    })
+    .await?;
+    row.map(|row| {
+        let schedule = row.id.into();
+        let subject = row.subject.parse().map_err(|_| CatalogError::BadSchedule {
+            schedule,
+            column: "subject",
+            value: row.subject,
+        })?;
+        Ok((schedule, subject))
+    })
+    .transpose()
+}
