@@ -42,7 +42,7 @@ create table kanbu_backup.prune_item (
     check ((fate is not distinct from 'spared') = (spared is not null))
 );
 
-create index prune_item_of on kanbu_backup.prune_item (artifact_id) where verdict = 'expired';
+create index prune_item_decided on kanbu_backup.prune_item (plan_id) where fate = 'decided';
 
 -- Schedules that came from Kanbu: until when nothing of theirs goes, and the rule that must agree in the first cycle.
 create table kanbu_backup.retention_state (

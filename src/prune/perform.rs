@@ -116,7 +116,6 @@ impl Run<'_> {
 
     /// One that fails doesn't keep the others from being tried.
     async fn delete(&mut self, deletions: Vec<PendingDeletion>) -> Result<(), Failure> {
-        let mut touched = Vec::new();
         for deletion in deletions {
             self.lease.check().await?;
             match self.delete_one(&deletion).await {
@@ -127,10 +126,8 @@ impl Run<'_> {
                     self.report.failed(&deletion, failure, self.lease);
                 }
             }
-            touched.push(deletion.artifact);
         }
-        touched.dedup();
-        Ok(catalog::settle_deleted(&self.deps.catalog, &touched).await?)
+        Ok(catalog::settle_deleted(&self.deps.catalog, self.subject).await?)
     }
 
     async fn delete_one(&self, deletion: &PendingDeletion) -> Result<u64, Failure> {

@@ -10,7 +10,6 @@ use kanbu_backup::{
     backup::{self, TreeSource},
     catalog::{self, ArtifactView, CatalogError, Fate, Filter, Reason},
     clock::Clock,
-    crypto::Keyring,
     execution::{Effects, Lease, Outcome},
     fault::{Classified, Failure},
     id::{ArtifactId, ScheduleId},

@@ -245,17 +245,18 @@ pub async fn deletion_failed(
     .await
 }
 
-/// Notes in the plans which of these backups are gone from every storage.
-pub async fn settle_deleted(db: &ControlDb, ids: &[ArtifactId]) -> Result<(), CatalogError> {
-    let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+/// Notes in a subject's plans which of its backups are gone from every storage by now.
+pub async fn settle_deleted(db: &ControlDb, subject: &Subject) -> Result<(), CatalogError> {
+    let subject = subject.to_string();
     within(db.pool(), STATEMENT_TIMEOUT, |conn| {
         Box::pin(async move {
             sqlx::query!(
                 "update kanbu_backup.prune_item i set fate = 'deleted', settled_at = clock_timestamp()
-                  where i.artifact_id = any ($1) and i.verdict = 'expired' and i.fate = 'decided'
+                   from kanbu_backup.prune_plan p
+                  where p.id = i.plan_id and p.subject = $1 and i.fate = 'decided'
                     and not exists (select from kanbu_backup.artifact_copy c
                                      where c.artifact_id = i.artifact_id and c.state <> 'deleted')",
-                &ids,
+                subject,
             )
             .execute(conn)
             .await?;

@@ -71,15 +71,17 @@ async fn a_prune_that_dies_before_any_of_its_steps_keeps_its_promises_and_is_car
         for _ in 0..steps {
             kept.renew().await;
         }
-        let ended = tokio::select! {
-            asked = kept.asked() => { drop(asked); false }
-            ended = &mut run => { ended.unwrap().unwrap(); true }
+        // Nobody answers it, as if the process had gone.
+        let asked = tokio::select! {
+            asked = kept.asked() => asked,
+            ended = &mut run => {
+                ended.unwrap().unwrap();
+                break;
+            }
         };
-        if ended {
-            break;
-        }
         run.abort();
         assert!(run.await.unwrap_err().is_cancelled());
+        drop(asked);
         holds_and_resumes(&shelf, &views, &format!("dead before step {steps}")).await;
         steps += 1;
     }
