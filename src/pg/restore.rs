@@ -4,6 +4,7 @@
 //! execution. A load stops at the first error. What is live is never touched: swapping is another step's work.
 
 mod load;
+mod parallel;
 mod rehearse;
 mod selection;
 mod spool;
@@ -12,7 +13,8 @@ mod toc;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, error::DatabaseError};
 
 pub use self::{
-    load::{LoadOptions, LoadReport, load, load_parallel},
+    load::{LoadOptions, LoadReport, load},
+    parallel::{Parallel, load_parallel},
     rehearse::rehearse,
     selection::{Choice, NotATable, NotThere, Selection, TableName, UseList},
     spool::{Spool, SpoolError},

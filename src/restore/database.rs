@@ -18,7 +18,7 @@ use crate::{
         cluster::Cluster,
         dump::DumpFormat,
         inventory::{self, Difference, Inventory, Weight},
-        restore::{self as pg, Differences, LoadOptions, UseList},
+        restore::{self as pg, Differences, LoadOptions},
         swap,
         tools::{Toolset, choose_client},
     },
@@ -82,18 +82,18 @@ impl<'a> NewDatabase<'a> {
     /// Creates and fills it; whatever fails then, cancelled work and a lost lease included, nothing half made stays. The
     /// database bears the mark of this execution, so dropping it can hit nobody else's.
     pub(super) async fn make(
-        self,
-        origin: Origin,
+        &self,
+        origin: &Origin,
         keyring: &Keyring,
         right: &Right,
     ) -> Result<Made, Failure> {
         let shape = origin.shape();
         let execution = right.lease.execution();
         let wanted = &origin.wanted;
-        let chosen = wanted.choose(&origin, self.tools, keyring, right).await?;
+        let chosen = wanted.choose(origin, self.tools, keyring, right).await?;
         let differences = pg::create_database(self.cluster, &self.name, &shape, execution).await?;
         right.lease.log(format!("created database {}", self.name));
-        match self.fill(&origin, chosen, keyring, right).await {
+        match self.fill(origin, chosen, keyring, right).await {
             Ok(mut made) => {
                 made.warnings.splice(0..0, differing(differences));
                 Ok(made)
@@ -122,8 +122,7 @@ impl<'a> NewDatabase<'a> {
         keyring: &Keyring,
         right: &Right,
     ) -> Result<Made, Failure> {
-        let list = chosen.as_ref().map(|chosen| &chosen.list);
-        let bytes = self.load(origin, list, keyring, right).await?;
+        let bytes = self.load(origin, chosen.as_ref(), keyring, right).await?;
         let differences = if self.terms.no_owner || self.terms.replaces {
             Differences::new()
         } else {
@@ -194,7 +193,7 @@ impl<'a> NewDatabase<'a> {
     async fn load(
         &self,
         origin: &Origin,
-        list: Option<&UseList>,
+        chosen: Option<&Chosen>,
         keyring: &Keyring,
         right: &Right,
     ) -> Result<u64, Failure> {
@@ -202,13 +201,14 @@ impl<'a> NewDatabase<'a> {
             format: self.format,
             no_owner: self.terms.no_owner,
             execution: right.lease.execution(),
-            list,
+            list: chosen.map(|chosen| &chosen.list),
         };
         let into = wanted::Load {
             tools: self.tools,
             cluster: self.cluster,
             name: &self.name,
             options,
+            only: chosen.map(|chosen| chosen.entries.as_slice()),
         };
         let report = wanted::load(origin, into, keyring, right).await?;
         right

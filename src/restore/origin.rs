@@ -10,15 +10,16 @@ use crate::{
     control::ControlDb,
     crypto::{self, HEADER_BYTES},
     execution::Total,
-    fault::Failure,
+    fault::{Failure, Fault},
     id::ArtifactId,
     job::Subject,
     pg::{
         dump::major_of,
         facts::{Facts, Shape},
         inventory::Inventory,
+        restore::TableName,
     },
-    pipeline::{Expected, Input},
+    pipeline::{Expected, Input, Sealed},
     storage::Storage,
 };
 
@@ -166,6 +167,28 @@ impl Origin {
             error: Some(failure.to_string()),
             full: true,
         })
+    }
+
+    /// Whether the failure speaks of the way to the bytes of this copy, so that another may have a better one.
+    pub(super) fn could_not_be_read(&self, failure: &Failure) -> bool {
+        let of_the_way = |(family, _): (&str, &str)| matches!(family, "storage" | "pipeline");
+        failure.fault == Fault::Transient && failure.code.split_once('.').is_some_and(of_the_way)
+    }
+
+    /// Whether one reading is enough: whatever is handed on of envelope v2 is authentic, chunk by chunk, and several
+    /// sessions don't wait until they have all of it. Nothing else is loaded before all of it was found right.
+    pub(super) fn is_checked_while_loaded(&self) -> bool {
+        self.wanted.jobs.is_some() && self.expected.sealed == Sealed::V2
+    }
+
+    /// The sizes of the tables, as far as they are known.
+    pub(super) fn sizes(&self) -> Vec<(TableName, u64)> {
+        let tables = self.expectations.iter().flat_map(|known| &known.tables);
+        let named = tables.map(|told| {
+            let (schema, table) = (told.schema.clone(), told.table.clone());
+            (TableName { schema, table }, told.bytes)
+        });
+        named.collect()
     }
 
     /// For people: where the bytes are.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Destination, Origin, Parts, Plan, RestoreError,
-    database::{NewDatabase, Terms},
+    database::{Made, NewDatabase, Terms},
     plan::plan,
     right::Right,
 };
@@ -16,7 +16,7 @@ use crate::{
     control::ControlDb,
     crypto::Keyring,
     execution::{Effects, Lease, Phase, Warning},
-    fault::{Failure, Fault},
+    fault::Failure,
     id::ArtifactId,
     job::{Job, Subject, Verify, VerifyLevel},
     pg::dump::DumpFormat,
@@ -73,10 +73,10 @@ async fn fill(
         Destination::Directory { path } => {
             preflight(&origin, destination, parts).await?;
             let backup = origin.backup.clone();
-            let (origin, set_aside) = good_copy(origin, parts, lease).await?;
+            let (origin, aside) = good_copy(origin, parts, lease).await?;
             lease.check().await?;
             let mut effects = into_directory(origin, path, parts.keyring, lease).await?;
-            followed_up(&mut effects, backup, set_aside);
+            followed_up(&mut effects, backup, aside);
             Ok(effects)
         }
         Destination::Live { name, .. } => Err(RestoreError::NotConfirmed(name.clone()).into()),
@@ -101,11 +101,9 @@ async fn into_database(
     let format = format_of(origin.content);
     let database = NewDatabase::plan(name.to_owned(), format, terms, &origin, target).await?;
     let backup = origin.backup.clone();
-    let (origin, set_aside) = good_copy(origin, parts, lease).await?;
-    right.check().await?;
-    let made = database.make(origin, parts.keyring, &right).await?;
+    let (made, aside) = made_of_good_copy(database, origin, parts, &right).await?;
     let mut effects = made.effects(&right);
-    followed_up(&mut effects, backup, set_aside);
+    followed_up(&mut effects, backup, aside);
     effects.warnings.extend(plan.warnings());
     right.guard.release().await;
     Ok(effects)
@@ -122,9 +120,9 @@ pub(super) fn format_of(content: Content) -> DumpFormat {
 pub(super) fn followed_up(
     effects: &mut Effects,
     backup: Option<(ArtifactId, Subject)>,
-    set_aside: Vec<Warning>,
+    aside: Vec<Warning>,
 ) {
-    if let (Some((artifact, subject)), false) = (backup, set_aside.is_empty()) {
+    if let (Some((artifact, subject)), false) = (backup, aside.is_empty()) {
         effects.follow_ups.push(Job::Verify(Verify {
             artifact: Some(artifact),
             level: VerifyLevel::Quick,
@@ -132,40 +130,71 @@ pub(super) fn followed_up(
             ..Verify::of(subject)
         }));
     }
-    effects.warnings.extend(set_aside);
+    effects.warnings.extend(aside);
+}
+
+/// A new database out of the first copy of which every byte is right, and what is to be said of those that were tried
+/// before it.
+pub(super) async fn made_of_good_copy(
+    database: NewDatabase<'_>,
+    mut origin: Origin,
+    parts: Parts<'_>,
+    right: &Right,
+) -> Result<(Made, Vec<Warning>), Failure> {
+    let mut aside = Vec::new();
+    if !origin.is_checked_while_loaded() {
+        (origin, aside) = good_copy(origin, parts, &right.lease).await?;
+    }
+    loop {
+        right.check().await?;
+        match database.make(&origin, parts.keyring, right).await {
+            Ok(made) => return Ok((made, aside)),
+            Err(failure) => aside.push(set_aside(&mut origin, failure, parts, &right.lease).await?),
+        }
+    }
 }
 
 /// The first copy of which every byte is right, and what is to be said of those that were tried before it.
-pub(super) async fn good_copy(
+async fn good_copy(
     mut origin: Origin,
     parts: Parts<'_>,
     lease: &Arc<Lease>,
 ) -> Result<(Origin, Vec<Warning>), Failure> {
-    let mut set_aside = Vec::new();
+    let mut aside = Vec::new();
     loop {
         lease.log(format!("checking every byte of {}", origin.describe()));
-        let Err(failure) = check(&origin, parts.keyring, lease).await else {
-            return Ok((origin, set_aside));
-        };
-        lease.stopped()?;
-        let found_bad = origin.found_bad(&failure);
-        let is_the_copys_own = found_bad.is_some() || failure.fault == Fault::Transient;
-        note(found_bad, parts.catalog).await;
-        let at = origin.describe();
-        if !is_the_copys_own || !origin.fall_back() {
-            return Err(failure);
+        match check(&origin, parts.keyring, lease).await {
+            Ok(()) => return Ok((origin, aside)),
+            Err(failure) => aside.push(set_aside(&mut origin, failure, parts, lease).await?),
         }
-        let text = format!(
-            "{at} can't be used ({failure}), and {} is taken instead",
-            origin.describe()
-        );
-        lease.log(&text);
-        set_aside.push(Warning {
-            code: "restore.other_copy".to_owned(),
-            text,
-            degrades: false,
-        });
     }
+}
+
+/// Goes on with the next copy, if this one is to blame for the failure and there is another.
+async fn set_aside(
+    origin: &mut Origin,
+    failure: Failure,
+    parts: Parts<'_>,
+    lease: &Lease,
+) -> Result<Warning, Failure> {
+    lease.stopped()?;
+    let found_bad = origin.found_bad(&failure);
+    let is_the_copys_own = found_bad.is_some() || origin.could_not_be_read(&failure);
+    note(found_bad, parts.catalog).await;
+    let at = origin.describe();
+    if !is_the_copys_own || !origin.fall_back() {
+        return Err(failure);
+    }
+    let text = format!(
+        "{at} can't be used ({failure}), and {} is taken instead",
+        origin.describe()
+    );
+    lease.log(&text);
+    Ok(Warning {
+        code: "restore.other_copy".to_owned(),
+        text,
+        degrades: false,
+    })
 }
 
 /// The row is what lists and repairs go by; a restore doesn't fail for its sake.

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     DatabaseTarget, Deps, Destination, Origin, Plan, RestoreError,
     database::{Made, NewDatabase, Terms, dropped, said},
-    perform::{followed_up, format_of, good_copy},
+    perform::{followed_up, format_of, made_of_good_copy},
     plan::plan,
     right::Right,
     settle,
@@ -133,8 +133,6 @@ pub async fn replace(begun: Begun<'_>, safety: Safety) -> Result<Effects, Failur
     } = begun;
     right.check().await?;
     let backup = origin.backup.clone();
-    let (origin, set_aside) = good_copy(origin, deps.parts(), &right.lease).await?;
-    right.check().await?;
     let names = Names::of(&live, right.lease.execution());
     let terms = Terms {
         no_owner: request.no_owner,
@@ -143,7 +141,7 @@ pub async fn replace(begun: Begun<'_>, safety: Safety) -> Result<Effects, Failur
     };
     let format = format_of(origin.content);
     let database = NewDatabase::plan(names.load.clone(), format, terms, &origin, target).await?;
-    let mut made = database.make(origin, &deps.keyring, &right).await?;
+    let (mut made, aside) = made_of_good_copy(database, origin, deps.parts(), &right).await?;
     let swapping = Swapping {
         request,
         deps,
@@ -164,7 +162,7 @@ pub async fn replace(begun: Begun<'_>, safety: Safety) -> Result<Effects, Failur
     let mut effects = made.effects(&right);
     effects.warnings.extend(plan.warnings());
     tell(&mut effects, &swapping, pause, right.lease.execution());
-    followed_up(&mut effects, backup, set_aside);
+    followed_up(&mut effects, backup, aside);
     right.guard.release().await;
     Ok(effects)
 }

@@ -13,8 +13,8 @@ use crate::{
         cluster::Cluster,
         inventory::{Difference, Inventory},
         restore::{
-            self as pg, LoadOptions, LoadReport, NotATable, Selection, Spool, TableName, Toc,
-            UseList,
+            self as pg, LoadOptions, LoadReport, NotATable, Parallel, Selection, Spool, TableName,
+            Toc, UseList,
         },
         tools::Toolset,
     },
@@ -31,6 +31,7 @@ pub struct Wanted {
 
 /// The chosen entries of an archive.
 pub(super) struct Chosen {
+    pub entries: Vec<u32>,
     pub list: UseList,
     pub left_out: Vec<String>,
 }
@@ -108,8 +109,9 @@ impl Wanted {
         }
         let feed = open(origin, keyring, Phase::Check, right).await?;
         let choice = self.only.choose(&Toc::read(tools, feed).await?)?;
-        let list = UseList::new(&choice).map_err(RestoreError::List)?;
+        let list = UseList::new(&choice.entries).map_err(RestoreError::List)?;
         Ok(Some(Chosen {
+            entries: choice.entries,
             list,
             left_out: choice.left_out,
         }))
@@ -130,10 +132,11 @@ pub(super) struct Load<'a> {
     pub cluster: &'a Cluster,
     pub name: &'a str,
     pub options: LoadOptions<'a>,
+    pub only: Option<&'a [u32]>,
 }
 
-/// The second reading of a backup. It is held to the same expectations as the first: an object that was changed in between
-/// ends in a failure instead of `End`.
+/// Reads a backup into a database. This reading is held to all that is known of it, whether or not there was one before: an
+/// object that was changed in between ends in a failure instead of `End`.
 pub(super) async fn load(
     origin: &Origin,
     into: Load<'_>,
@@ -145,15 +148,21 @@ pub(super) async fn load(
         cluster,
         name,
         options,
+        only,
     } = into;
     let feed = open(origin, keyring, Phase::Load, right).await?;
     let (cancel, _ends) = right.cancelled();
     let Some(jobs) = origin.wanted.jobs else {
         return pg::load(tools, cluster, name, options, feed, cancel).await;
     };
-    let execution = right.lease.execution();
-    let spool = Spool::fill(feed, &env::temp_dir(), execution, &cancel).await?;
-    pg::load_parallel(tools, cluster, name, options, spool, jobs, cancel).await
+    let parallel = Parallel {
+        feed,
+        spool: Spool::new(&env::temp_dir(), right.lease.execution())?,
+        jobs,
+        only,
+        sizes: &origin.sizes(),
+    };
+    pg::load_parallel(tools, cluster, name, options, parallel, &cancel).await
 }
 
 async fn open(

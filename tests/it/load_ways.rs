@@ -10,11 +10,11 @@ use kanbu_backup::{
         dump::{DumpFormat, Route},
         facts::Shape,
         restore::{
-            LoadOptions, LoadReport, NotThere, Selection, Spool, SpoolError, Toc, UseList,
-            load_parallel, table_checksums,
+            self as pg, LoadOptions, LoadReport, NotThere, Parallel, Selection, Spool, SpoolError,
+            Toc, UseList, load_parallel, table_checksums,
         },
     },
-    pipeline::Message,
+    pipeline::{Feed, Message},
     testing::TestServer,
 };
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,7 @@ async fn select(
     let feed = feed_of(archive.to_vec(), Message::End);
     let toc = Toc::read(&tools().await, feed).await.unwrap();
     let choice = selection.choose(&toc).unwrap();
-    let list = UseList::new(&choice).unwrap();
+    let list = UseList::new(&choice.entries).unwrap();
     let execution = ExecutionId::new();
     let copy = new_database(cluster, &Shape::default(), execution).await;
     let feed = feed_of(archive.to_vec(), Message::End);
@@ -68,16 +68,26 @@ async fn select(
 async fn in_parallel(
     cluster: &Cluster,
     execution: ExecutionId,
-    spool: Spool,
+    feed: Feed,
+    directory: &Path,
+    only: Option<&[u32]>,
 ) -> Result<LoadReport, Failure> {
+    let parallel = Parallel {
+        feed,
+        spool: Spool::new(directory, execution)?,
+        jobs: THREE,
+        only,
+        sizes: &[("board_members".parse().unwrap(), 1_000_000)],
+    };
+    // Nobody can open what lies there, from the first byte on.
+    assert_eq!(fs::read_dir(directory).unwrap().count(), 0);
     load_parallel(
         &tools().await,
         cluster,
         cluster.database(),
         options(execution, None),
-        spool,
-        THREE,
-        CancellationToken::new(),
+        parallel,
+        &CancellationToken::new(),
     )
     .await
 }
@@ -157,72 +167,86 @@ async fn what_the_archive_does_not_have_is_named_before_anything_is_created() {
     );
 }
 
-async fn spooled(archive: Vec<u8>, end: Message, directory: &Path) -> Result<Spool, Failure> {
-    let feed = feed_of(archive, end);
-    Spool::fill(
-        feed,
-        directory,
-        ExecutionId::new(),
-        &CancellationToken::new(),
-    )
-    .await
-}
-
 #[tokio::test]
 async fn several_sessions_bring_every_object_back_from_a_file_that_nobody_can_open() {
     let server = TestServer::shared().await;
     let (_database, cluster) = database(server, OBJECTS).await;
     let archive = archive(&cluster).await;
+    let bytes = archive.len() as u64;
     let directory = tempfile::tempdir().unwrap();
-    let spool = spooled(archive.clone(), Message::End, directory.path())
-        .await
-        .unwrap();
-    assert_eq!(spool.bytes(), archive.len() as u64);
-    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
     let execution = ExecutionId::new();
     let shape = cluster.facts().await.unwrap().shape;
     let copy = new_database(&cluster, &shape, execution).await;
-    in_parallel(&copy, execution, spool).await.unwrap();
+    let feed = feed_of(archive, Message::End);
+    let loaded = in_parallel(&copy, execution, feed, directory.path(), None).await;
+    assert_eq!(loaded.unwrap().bytes, bytes);
     assert_same(&cluster, &copy).await;
 }
 
 #[tokio::test]
-async fn a_parallel_load_that_fails_says_why() {
+async fn several_sessions_bring_chosen_tables_back() {
+    let server = TestServer::shared().await;
+    let (_database, cluster) = database(server, OBJECTS).await;
+    let archive = archive(&cluster).await;
+    let feed = feed_of(archive.clone(), Message::End);
+    let toc = Toc::read(&tools().await, feed).await.unwrap();
+    let wanted = selection(&["wiki_pages", "users"], &[]);
+    let choice = wanted.choose(&toc).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let execution = ExecutionId::new();
+    let copy = new_database(&cluster, &Shape::default(), execution).await;
+    let (feed, only) = (feed_of(archive, Message::End), Some(&*choice.entries));
+    in_parallel(&copy, execution, feed, directory.path(), only)
+        .await
+        .unwrap();
+    let mut all = rows_of(&cluster).await;
+    all.retain(|(name, ..)| ["public.wiki_pages", "public.users"].contains(&name.as_str()));
+    assert_eq!((all.len(), rows_of(&copy).await), (2, all));
+}
+
+#[tokio::test]
+async fn what_speaks_against_a_parallel_load_is_said_as_it_is() {
     let server = TestServer::shared().await;
     let (_database, cluster) = database(server, OBJECTS).await;
     let archive = archive(&cluster).await;
     let directory = tempfile::tempdir().unwrap();
-    let spool = spooled(archive, Message::End, directory.path())
-        .await
-        .unwrap();
-    let execution = ExecutionId::new();
-    let copy = new_database(&cluster, &Shape::default(), execution).await;
-    execute(&copy, "create table users ()").await;
-    let failure = in_parallel(&copy, execution, spool).await.unwrap_err();
-    assert_eq!(
-        (failure.fault, failure.code.as_ref()),
-        (Fault::Permanent, "restore.load_failed")
-    );
-    assert!(
-        failure.message.contains("\"users\" already exists"),
-        "{failure}"
-    );
+    let half = archive[..archive.len() / 2].to_vec();
+    let vanished = Failure::new(Fault::Transient, "storage.gone", "the storage is gone");
+    let cases = [
+        (
+            archive.clone(),
+            Message::End,
+            "create table users ()",
+            "restore.load_failed",
+        ),
+        (half.clone(), Message::Fail(vanished), "", "storage.gone"),
+        (half, Message::End, "", "restore.load_failed"),
+        (Vec::new(), Message::End, "", "database.dump_incomplete"),
+        (
+            archive,
+            Message::Fail(Failure::cancelled()),
+            "",
+            "execution.cancelled",
+        ),
+    ];
+    for (bytes, end, obstacle, code) in cases {
+        let execution = ExecutionId::new();
+        let copy = new_database(&cluster, &Shape::default(), execution).await;
+        execute(&copy, obstacle).await;
+        let feed = feed_of(bytes, end);
+        let refused = in_parallel(&copy, execution, feed, directory.path(), None).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code, code, "{refused}");
+        // Whoever loaded has ended.
+        pg::drop_database(&copy, copy.database(), execution)
+            .await
+            .unwrap();
+    }
 }
 
-#[tokio::test]
-async fn a_dump_that_fails_or_has_no_room_is_never_spooled() {
+#[test]
+fn a_dump_that_has_no_room_is_never_spooled() {
     let directory = tempfile::tempdir().unwrap();
-    let cut = spooled(
-        b"PGDMP".to_vec(),
-        Message::Fail(Failure::cancelled()),
-        directory.path(),
-    );
-    assert_eq!(cut.await.unwrap_err().fault, Fault::Cancelled);
-    let empty = spooled(Vec::new(), Message::End, directory.path())
-        .await
-        .unwrap_err();
-    assert_eq!(empty.code, "database.dump_incomplete");
-    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
     Spool::require_room(directory.path(), 1).unwrap();
     let refused = Spool::require_room(directory.path(), u64::MAX).unwrap_err();
     assert!(matches!(refused, SpoolError::NoRoom { .. }), "{refused}");

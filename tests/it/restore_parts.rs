@@ -1,10 +1,10 @@
 //! Restores of a part of a backup, and by several sessions: as whole restores, from the storage to the comparison.
 
-use std::{num::NonZeroU8, sync::Arc};
+use std::{fs, num::NonZeroU8, sync::Arc};
 
 use kanbu_backup::{
     backup::{Deps, Format},
-    catalog::ArtifactView,
+    catalog::{ArtifactView, CopyState},
     execution::{Effects, Lease},
     fault::Failure,
     id::ExecutionId,
@@ -98,6 +98,40 @@ async fn several_sessions_restore_the_whole_database() {
         .unwrap();
     assert_same(&world.cluster, &world.cluster.with_database(&name)).await;
     world.drop_database(&name).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_sessions_take_another_copy_when_one_turns_out_bad_and_leave_nothing_of_it() {
+    let world = World::new(OBJECTS).await;
+    let artifact = world.listed("database:kanbu", &world.deps).await;
+    let damage = |storage| {
+        let object = world.object(storage, &artifact);
+        let mut bytes = fs::read(&object).unwrap();
+        let at = bytes.len() - 100;
+        bytes[at] ^= 1;
+        fs::write(&object, bytes).unwrap();
+    };
+    let name = unused();
+    damage("one");
+    let by_three = || wanted(&[], &[], Some(3));
+    let effects = restored(&world, &artifact, by_three(), &into(&name)).await;
+    let warnings = effects.unwrap().warnings;
+    assert!(
+        warnings.iter().any(|w| w.code == "restore.other_copy"),
+        "{warnings:?}"
+    );
+    assert_same(&world.cluster, &world.cluster.with_database(&name)).await;
+    world.drop_database(&name).await;
+    assert_eq!(
+        world.view(artifact.id).await.copies[0].state,
+        CopyState::Damaged
+    );
+
+    damage("two");
+    let refused = restored(&world, &artifact, by_three(), &into(&name)).await;
+    let failure = refused.unwrap_err();
+    assert_eq!(failure.code, "envelope.altered", "{failure}");
+    assert!(!world.has_database(&name).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,10 +18,10 @@ pub(super) async fn tables(
     session: &mut Session,
     deadline: Instant,
 ) -> Result<Vec<TableRows>, PgError> {
-    let listed: Vec<(String, String, u64, bool)> =
+    let listed: Vec<(String, String, u64, u64, bool)> =
         session.all(TABLES, "tell which tables there are").await?;
     let mut counted = Vec::with_capacity(listed.len());
-    for (schema, table, estimate, is_readable) in listed {
+    for (schema, table, estimate, bytes, is_readable) in listed {
         let count = if is_readable {
             count(session, &schema, &table, deadline).await?
         } else {
@@ -32,6 +32,7 @@ pub(super) async fn tables(
             table,
             rows: count.unwrap_or(estimate),
             exact: count.is_some(),
+            bytes,
         });
     }
     counted.sort_unstable();

@@ -121,6 +121,7 @@ impl<'a> Comparison<'a> {
                 table: name,
                 rows,
                 exact,
+                bytes: _,
             } = table;
             match (exact, there.exact) {
                 (true, true) if rows != &there.rows => self.say(

@@ -117,8 +117,10 @@ impl Inventory {
                     table: ALL.to_owned(),
                     rows: 0,
                     exact: true,
+                    bytes: 0,
                 });
             sum.rows = sum.rows.saturating_add(table.rows);
+            sum.bytes = sum.bytes.saturating_add(table.bytes);
             sum.exact &= table.exact;
         }
         // Where one has moved the schema's values can't be told by one print.
@@ -154,6 +156,10 @@ impl Inventory {
                 .map(|table| table.rows)
                 .fold(0, u64::saturating_add),
             exact: all.iter().all(|table| table.exact),
+            bytes: all
+                .iter()
+                .map(|table| table.bytes)
+                .fold(0, u64::saturating_add),
         }];
     }
 }

@@ -66,6 +66,9 @@ pub struct TableRows {
     /// Counted, and not the planner's estimate.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub exact: bool,
+    /// On the server's disk, large values included. It is no part of what is compared: equal rows may take more or less.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// Where a sequence stands. Sequences are outside every snapshot: they may move while a dump runs.

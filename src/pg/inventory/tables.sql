@@ -1,5 +1,6 @@
--- The tables whose rows a dump carries, the smallest first: schema, table, estimated rows, and whether we may read all of it.
-select json_build_array(n.nspname, c.relname, greatest(c.reltuples, 0)::bigint,
+-- The tables whose rows a dump carries, the smallest first: schema, table, estimated rows, bytes on disk, and whether we may
+-- read all of it.
+select json_build_array(n.nspname, c.relname, greatest(c.reltuples, 0)::bigint, coalesce(pg_table_size(c.oid), 0),
                         has_table_privilege(c.oid, 'select') and not row_security_active(c.oid))::text
   from pg_class as c
   join pg_namespace as n on n.oid = c.relnamespace

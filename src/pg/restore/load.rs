@@ -1,15 +1,13 @@
-//! A feed into `pg_restore` or `psql`, which fill a new database; or a spooled archive into several sessions at once.
+//! A feed into `pg_restore` or `psql`, which fill a new database.
 //!
 //! RACE: a plain load is one transaction that `psql` commits when its input ends. So its input is closed only after the
 //! feed said `End` and the dump's own end mark was seen; whatever breaks before kills the tool while its input is open.
-
-use std::num::NonZeroU8;
 
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt, process::ChildStdin};
 use tokio_util::sync::CancellationToken;
 
-use super::{selection::UseList, spool::Spool};
+use super::selection::UseList;
 use crate::{
     fault::Failure,
     id::ExecutionId,
@@ -37,7 +35,7 @@ pub struct LoadOptions<'a> {
 }
 
 impl LoadOptions<'_> {
-    fn tool(self) -> &'static str {
+    pub(super) fn tool(self) -> &'static str {
         match self.format {
             DumpFormat::Custom => "pg_restore",
             DumpFormat::Plain => "psql",
@@ -63,12 +61,48 @@ pub async fn load(
     feed: Feed,
     cancel: CancellationToken,
 ) -> Result<LoadReport, Failure> {
-    let mut tool = start(tools, cluster, database, options)?;
+    let reading = Reading {
+        feed,
+        cancel,
+        to_end: true,
+    };
+    carried(tools, cluster, database, options, reading).await
+}
+
+/// Fills `database` with the listed entries. What of the feed comes behind them is somebody else's to read.
+pub(super) async fn load_part(
+    tools: &Toolset,
+    cluster: &Cluster,
+    database: &str,
+    options: LoadOptions<'_>,
+    feed: Feed,
+    cancel: CancellationToken,
+) -> Result<LoadReport, Failure> {
+    let reading = Reading {
+        feed,
+        cancel,
+        to_end: false,
+    };
+    carried(tools, cluster, database, options, reading).await
+}
+
+async fn carried(
+    tools: &Toolset,
+    cluster: &Cluster,
+    database: &str,
+    options: LoadOptions<'_>,
+    reading: Reading,
+) -> Result<LoadReport, Failure> {
+    let mut child = program(tools, cluster, database, options)?
+        .piped_stdin()
+        .spawn()
+        .map_err(PgError::from)?;
+    let input = child.stdin().map_err(PgError::from)?;
+    let mut tool = Tool { child, input };
     let mut loading = Loading {
         client: tools.major(),
         options,
-        feed,
-        cancel,
+        reading,
         seen: Completeness::new(options.format),
         version_checked: false,
         bytes: 0,
@@ -83,55 +117,14 @@ pub async fn load(
     })
 }
 
-/// Fills `database` from a whole archive that lies on this host's disk, by as many sessions. Otherwise like [`load`].
-pub async fn load_parallel(
-    tools: &Toolset,
-    cluster: &Cluster,
-    database: &str,
-    options: LoadOptions<'_>,
-    spool: Spool,
-    jobs: NonZeroU8,
-    cancel: CancellationToken,
-) -> Result<LoadReport, Failure> {
-    spool.require_client(tools.major())?;
-    let bytes = spool.bytes();
-    // Each session opens the archive for itself, by a name that is the same for all.
-    let program = program(tools, cluster, database, options)?
-        .arg(format!("--jobs={jobs}"))
-        .arg("/dev/stdin")
-        .stdin_from(spool.into_file());
-    let child = program.spawn().map_err(PgError::from)?;
-    let ended = ended_well(&child, options.tool(), &cancel).await;
-    if ended.is_err() {
-        end(&child, options.tool()).await;
-    }
-    ended.map(|()| LoadReport {
-        bytes,
-        stderr: child.stderr_tail(),
-    })
-}
-
 /// The running tool. The fields are dropped in this order: it is killed before its input is closed.
 struct Tool {
     child: Child,
     input: Option<ChildStdin>,
 }
 
-fn start(
-    tools: &Toolset,
-    cluster: &Cluster,
-    database: &str,
-    options: LoadOptions<'_>,
-) -> Result<Tool, PgError> {
-    let mut child = program(tools, cluster, database, options)?
-        .piped_stdin()
-        .spawn()?;
-    let input = child.stdin()?;
-    Ok(Tool { child, input })
-}
-
 /// All but where the dump comes from.
-fn program(
+pub(super) fn program(
     tools: &Toolset,
     cluster: &Cluster,
     database: &str,
@@ -168,13 +161,13 @@ fn program(
     Ok(program)
 }
 
-async fn end(child: &Child, tool: &'static str) {
+pub(super) async fn end(child: &Child, tool: &'static str) {
     if let Err(error) = child.terminate().await {
         tracing::warn!(%error, tool, "how the tool ended could not be learned");
     }
 }
 
-async fn ended_well(
+pub(super) async fn ended_well(
     child: &Child,
     tool: &'static str,
     cancel: &CancellationToken,
@@ -198,11 +191,17 @@ pub(super) fn require_client(header: &Header, client: u32) -> Result<(), PgError
     }
 }
 
+struct Reading {
+    feed: Feed,
+    cancel: CancellationToken,
+    /// Even when the tool has all that it needs: only the feed's `End` says that what was loaded is sound.
+    to_end: bool,
+}
+
 struct Loading<'a> {
     client: u32,
     options: LoadOptions<'a>,
-    feed: Feed,
-    cancel: CancellationToken,
+    reading: Reading,
     seen: Completeness,
     version_checked: bool,
     bytes: u64,
@@ -213,11 +212,13 @@ impl Loading<'_> {
     async fn carry(&mut self, tool: &mut Tool) -> Result<(), Failure> {
         while let Some(data) = self.next().await? {
             self.check_version()?;
-            // A tool that stopped reading has either failed, which ends this, or has all it needs: then the rest of the
-            // feed is still read, because only its `End` says that what was loaded is sound.
+            // A tool that stopped reading has either failed, which ends this, or has all it needs.
             if !self.write(&mut tool.input, &data).await? {
                 tool.input = None;
                 self.ended_well(&tool.child).await?;
+                if !self.reading.to_end {
+                    return Ok(());
+                }
             }
         }
         self.seen.verdict()?;
@@ -229,8 +230,8 @@ impl Loading<'_> {
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         let message = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Err(Failure::cancelled()),
-            message = self.feed.next() => message,
+            () = self.reading.cancel.cancelled() => return Err(Failure::cancelled()),
+            message = self.reading.feed.next() => message,
         };
         match message {
             Message::Data(data) => {
@@ -259,7 +260,7 @@ impl Loading<'_> {
         let Some(input) = input else { return Ok(false) };
         let written = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Err(Failure::cancelled()),
+            () = self.reading.cancel.cancelled() => return Err(Failure::cancelled()),
             written = input.write_all(data) => written,
         };
         match written {
@@ -273,6 +274,6 @@ impl Loading<'_> {
     }
 
     async fn ended_well(&self, child: &Child) -> Result<(), Failure> {
-        ended_well(child, self.options.tool(), &self.cancel).await
+        ended_well(child, self.options.tool(), &self.reading.cancel).await
     }
 }

@@ -80,8 +80,8 @@ pub struct Selection {
 /// What is restored of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// For [`UseList`]: a number on each line.
-    pub list: String,
+    /// The numbers of its entries, in the order of the archive.
+    pub entries: Vec<u32>,
     /// What belongs to the chosen tables and can't stand without another one, a sentence each.
     pub left_out: Vec<String>,
 }
@@ -121,14 +121,16 @@ impl Classified for NotThere {
     }
 }
 
-/// The choice as `pg_restore` reads it: a file in memory that goes with its last holder.
+/// Entries as `pg_restore` reads them, a number on each line: a file in memory that goes with its last holder.
 #[derive(Debug)]
 pub struct UseList(File);
 
 impl UseList {
-    pub fn new(choice: &Choice) -> io::Result<Self> {
+    pub fn new(entries: &[u32]) -> io::Result<Self> {
         let mut file = File::from(memfd_create("kanbu-backup-list", MemfdFlags::CLOEXEC)?);
-        file.write_all(choice.list.as_bytes())?;
+        let lines = entries.iter();
+        let lines = lines.fold(String::new(), |lines, id| lines + &format!("{id};\n"));
+        file.write_all(lines.as_bytes())?;
         Ok(Self(file))
     }
 
@@ -158,14 +160,9 @@ impl Selection {
         choosing.definition_only.retain(|id| !wanted.contains(id));
         choosing.take_belongings();
         let left_out = choosing.left_out();
-        let list = toc
-            .0
-            .iter()
-            .filter(|entry| choosing.members.contains(&entry.id));
+        let all = toc.0.iter().map(|entry| entry.id);
         Ok(Choice {
-            list: list.fold(String::new(), |list, entry| {
-                list + &format!("{};\n", entry.id)
-            }),
+            entries: all.filter(|id| choosing.members.contains(id)).collect(),
             left_out,
         })
     }
@@ -418,11 +415,7 @@ mod tests {
             schemas: schemas.iter().map(|&name| name.to_owned()).collect(),
         };
         let choice = selection.choose(&Toc::parse(LIST))?;
-        let ids = choice
-            .list
-            .lines()
-            .map(|line| line.trim_end_matches(';').parse().unwrap());
-        Ok((ids.collect(), choice.left_out))
+        Ok((choice.entries, choice.left_out))
     }
 
     #[test]
