@@ -15,9 +15,6 @@ use crate::{
     job::{Prune, Subject},
 };
 
-/// Items that are decided in one transaction, and then deleted before the next are decided.
-const AT_ONCE: usize = 20;
-
 /// Carries on what a dead execution left, makes and stores plans for the rest, and performs them.
 pub async fn perform(request: &Prune, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Failure> {
     let mut run = Run {
@@ -88,7 +85,7 @@ impl Run<'_> {
     }
 
     async fn carry_out(&mut self, plan: OpenPlan) -> Result<(), Failure> {
-        for items in plan.undecided.chunks(AT_ONCE) {
+        for items in plan.undecided.chunks(at_once(plan.undecided.len())) {
             self.lease.check().await?;
             let expired = self.decide(&plan, items).await?;
             let mut pending = catalog::pending_of(&self.deps.catalog, self.subject).await?;
@@ -139,4 +136,10 @@ impl Run<'_> {
             catalog::perform_deletion(&self.deps.catalog, deletion, storage).await;
         Ok(done?)
     }
+}
+
+/// Items that are decided in one transaction, and deleted before the next are decided. Each transaction plans for the whole
+/// subject, so that a great many items can't each have one.
+fn at_once(items: usize) -> usize {
+    (items / 100).clamp(20, 500)
 }

@@ -1,5 +1,7 @@
 //! `retention preview`: every backup with its verdict and the reasons for it.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use kanbu_backup::{
     bytes::ByteSize,
@@ -128,8 +130,10 @@ pub(super) async fn show(
 
 fn shown(request: &job::Prune, planned: Planned, family: &Family) -> Shown {
     let next = planned.next;
+    let members = family.members.iter().map(|member| &member.candidate);
+    let candidates: HashMap<_, _> = members.map(|candidate| (candidate.id, candidate)).collect();
     let line = |id: ArtifactId, verdict, reasons, words| {
-        let candidate = family.member(id).map(|member| &member.candidate);
+        let candidate = candidates.get(&id);
         Line {
             id: Some(id).filter(|id| Some(*id) != next),
             created_at: candidate.map_or(Some(planned.plan.as_of), |candidate| candidate.at),
