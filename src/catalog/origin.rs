@@ -54,6 +54,15 @@ impl BackupOrigin {
     }
 }
 
+impl fmt::Display for BackupOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schedule {
+            Some(schedule) => write!(f, "schedule {}", schedule.name),
+            None => f.write_str(self.reason.as_str()),
+        }
+    }
+}
+
 /// Where the backup of a job comes from: the schedule that it names, or whoever asked for it.
 pub async fn origin_of(
     db: &ControlDb,

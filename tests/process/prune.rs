@@ -76,40 +76,45 @@ async fn assert_whole(world: &World, when: &str) {
     }
 }
 
+/// Writes that wait, each for a lock of its own that a test may hold.
+const GATES: &str = "
+    create function public.wait_at_gate() returns trigger language plpgsql as $$
+    begin
+      perform pg_advisory_xact_lock(tg_argv[0]::int);
+      return new;
+    end $$;
+    create trigger gate before insert on kanbu_backup.prune_item
+      for each row execute function public.wait_at_gate(1);
+    create trigger gate before update of deletion_decided_at on kanbu_backup.artifact
+      for each row execute function public.wait_at_gate(2);
+    create trigger gate before update on kanbu_backup.artifact_copy
+      for each row when (new.state = 'deleted') execute function public.wait_at_gate(3);
+    create trigger gate before update on kanbu_backup.prune_plan
+      for each row execute function public.wait_at_gate(4);";
+
 #[tokio::test]
 async fn a_worker_that_is_killed_within_a_prune_keeps_its_promises() {
     let world = World::new().await;
     let made = nights(&world, 6).await;
+    world.control().run(GATES).await;
     let job = submit(&world, Job::Prune(Prune::of(tree()))).await;
-    // Each makes the next step of the prune wait, in the middle of it, where its worker is killed.
-    for (when, hold) in [
-        (
-            "while the plan is stored",
-            "lock table kanbu_backup.prune_item in exclusive mode",
-        ),
-        (
-            "while it is decided again",
-            "select from kanbu_backup.artifact for update",
-        ),
-        (
-            "with a copy gone and its row not yet written",
-            "select from kanbu_backup.artifact_copy where state = 'stored' for share",
-        ),
-        (
-            "at the end of the plan",
-            "select from kanbu_backup.prune_plan where ended_at is null for update",
-        ),
+    // After a second lost lease a job waits a minute.
+    let due = "update kanbu_backup.job set run_at = now() where state = 'queued'; notify kanbu_backup_job, 'prune'";
+    for (gate, when) in [
+        (1, "while the plan is stored"),
+        (2, "while it is decided again"),
+        (3, "with a copy gone and its row not yet written"),
+        (4, "at the end of the plan"),
     ] {
         let mut held = world.control().session().await;
-        held.run(&format!("begin; {hold}")).await;
+        held.run(&format!("select pg_advisory_lock({gate})")).await;
         let worker = world.worker("victim").await;
         until(&format!("the prune to wait {when}"), async || {
+            world.control().run(due).await;
             let waiting = "select pid::text from pg_stat_activity
-                            where datname = current_database() and wait_event_type = 'Lock'";
+                            where datname = current_database() and wait_event = 'advisory'";
             let waits = !world.control().texts(waiting).await.is_empty();
-            let ended =
-                world.job(job).await.state != JobState::Running && listed(&world).await.len() == 2;
-            (waits || ended).then_some(())
+            waits.then_some(())
         })
         .await;
         worker.signal(Signal::KILL);
@@ -119,7 +124,12 @@ async fn a_worker_that_is_killed_within_a_prune_keeps_its_promises() {
         assert_whole(&world, when).await;
     }
     let worker = world.worker("heir").await;
-    world.until_job(job, JobState::Succeeded).await;
+    until("the prune to be carried on", async || {
+        world.control().run(due).await;
+        let state = world.job(job).await.state;
+        (state == JobState::Succeeded).then_some(())
+    })
+    .await;
     assert_eq!(listed(&world).await, made[4..]);
     assert_eq!(world.stored().len(), 2 * 2, "{:?}", world.stored());
     let open = "select id::text from kanbu_backup.prune_plan where ended_at is null";
@@ -180,7 +190,14 @@ async fn a_plan_is_previewed_and_explained_applied_and_told() {
     world
         .run(&["retention", "preview", "--schedule", "none"])
         .await
-        .refused(4, "schedule.not_found", "no schedule");
+        .refused(4, "schedule.not_found", "there is no schedule");
+
+    let shown = world.run(&["show", short]).await.with(0);
+    assert!(
+        shown.stdout.contains("schedule nightly"),
+        "{}",
+        shown.stdout
+    );
 
     world.run(&["pin", &made[0], "--dry-run"]).await.with(0);
     world.run(&["pin", &made[0]]).await.with(0);

@@ -82,6 +82,9 @@ impl Classified for VerbError {
                 "`kanbu-backup queue stats` lists the pauses; name the same kind and subject"
                     .into(),
             ),
+            Self::UnknownSchedule(_) => {
+                Some("`kanbu-backup retention preview` names those that have backups".into())
+            }
             Self::UnknownWorker(_) => Some("`kanbu-backup queue workers` lists them".into()),
             Self::SeveralWorkers { .. } => Some("give more of the id's last digits".into()),
             Self::UnknownSubject {
@@ -94,7 +97,6 @@ impl Classified for VerbError {
             | Self::File(..)
             | Self::BadTime { .. }
             | Self::PastTime(_)
-            | Self::UnknownSchedule(_)
             | Self::Unusable(_) => None,
         }
     }
