@@ -5,11 +5,16 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{CatalogError, alarm::held_by, view::word};
+use super::{
+    CatalogError,
+    alarm::held_by,
+    view::{condition, word},
+};
 use crate::{
     control::{Connection, ControlDb, STATEMENT_TIMEOUT, within},
     id::{ArtifactId, JobId},
     job::Subject,
+    retention::Condition,
     storage::{Folder, Storage, StorageName},
 };
 
@@ -49,30 +54,17 @@ async fn decide(
     let mut tx = conn.begin().await?;
     let siblings = lock_subject_of(&mut tx, id).await?;
     if let Some(this) = siblings.iter().find(|sibling| sibling.id == id) {
-        if this.pinned && !force {
-            return Err(CatalogError::Pinned(id));
-        }
         if let Some(job) = used_by(&mut tx, id).await? {
             return Err(CatalogError::InUse { artifact: id, job });
         }
-        // Another bad one is no substitute for a good one.
-        let is_another = |s: &&Sibling| s.stored && s.id != id && (s.is_good || !this.is_good);
-        if this.stored && !siblings.iter().any(|s| is_another(&s)) && !force {
-            return Err(CatalogError::LastOfSubject {
-                artifact: id,
-                subject: this.subject.clone(),
-            });
-        }
-        let proven = siblings.iter().filter(|sibling| sibling.is_proven);
-        let newest_proven = proven.max_by_key(|sibling| (sibling.created_at, sibling.id));
-        if newest_proven.is_some_and(|newest| newest.id == id) && !force {
-            return Err(CatalogError::NewestProven(id));
-        }
-        if !force && let Some(alarm) = held_by(&mut tx, id).await? {
-            return Err(CatalogError::Held {
-                artifact: id,
-                alarm,
-            });
+        if !force {
+            spare(this, &siblings)?;
+            if let Some(alarm) = held_by(&mut tx, id).await? {
+                return Err(CatalogError::Held {
+                    artifact: id,
+                    alarm,
+                });
+            }
         }
         write_intent(&mut tx, id, by, reason).await?;
     } else if !decided(&mut tx, id).await? {
@@ -91,9 +83,29 @@ struct Sibling {
     created_at: DateTime<Utc>,
     pinned: bool,
     stored: bool,
-    /// Stored, and no test restore of it has failed since.
-    is_good: bool,
-    is_proven: bool,
+    condition: Condition,
+}
+
+/// Refuses what is pinned, the last good one, and the newest proven one. A bad one is no substitute for a good one.
+fn spare(this: &Sibling, siblings: &[Sibling]) -> Result<(), CatalogError> {
+    if this.pinned {
+        return Err(CatalogError::Pinned(this.id));
+    }
+    let wanted = this.condition.min(Condition::Good);
+    let is_substitute = |s: &Sibling| s.stored && s.id != this.id && s.condition >= wanted;
+    if this.stored && !siblings.iter().any(is_substitute) {
+        return Err(CatalogError::LastOfSubject {
+            artifact: this.id,
+            subject: this.subject.clone(),
+        });
+    }
+    let is_proven = |sibling: &&Sibling| sibling.condition == Condition::Proven;
+    let proven = siblings.iter().filter(is_proven);
+    let newest = proven.max_by_key(|sibling| (sibling.created_at, sibling.id));
+    if newest.is_some_and(|newest| newest.id == this.id) {
+        return Err(CatalogError::NewestProven(this.id));
+    }
+    Ok(())
 }
 
 /// RACE: two deletions that each take the other's backup for the one that stays. Each locks every backup of the subject
@@ -127,8 +139,7 @@ async fn lock_subject_of(
                 created_at: row.created_at,
                 pinned: row.pinned,
                 stored: row.stored,
-                is_good: row.stored && row.proof_is_good != Some(false),
-                is_proven: row.stored && row.whole && row.proof_holds == Some(true),
+                condition: condition(row.stored, row.whole, row.proof_is_good, row.proof_holds),
             })
         })
         .collect()

@@ -11,6 +11,7 @@ use crate::{
     crypto::KeyId,
     id::{ArtifactId, ExecutionId, JobId},
     job::Subject,
+    retention::Condition,
     storage::{Folder, StorageName},
 };
 
@@ -125,6 +126,22 @@ pub fn proof(copies: &[CopyView], last: Option<&TestRestore>) -> Proof {
         Proof::Replicated
     } else {
         Proof::Stored
+    }
+}
+
+/// The same ladder, as far as retention climbs it. `whole`: no copy is other than stored.
+pub(super) fn condition(
+    stored: bool,
+    whole: bool,
+    is_good: Option<bool>,
+    holds: Option<bool>,
+) -> Condition {
+    if !stored || is_good == Some(false) {
+        Condition::Bad
+    } else if whole && holds == Some(true) {
+        Condition::Proven
+    } else {
+        Condition::Good
     }
 }
 

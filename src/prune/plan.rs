@@ -37,6 +37,10 @@ pub struct Planned {
     pub plan: Plan,
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde hands over is a reference"
+)]
 fn by_name<S: Serializer>(zone: &Tz, to: S) -> Result<S::Ok, S::Error> {
     zone.name().serialize(to)
 }

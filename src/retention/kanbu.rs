@@ -1,7 +1,7 @@
 //! Kanbu's own rule (policy version 1), as it behaves and not as it reads: for comparison, and for the first cycle of a
 //! schedule that was imported.
 
-use std::collections::HashSet;
+use std::{cmp::Reverse, collections::HashSet};
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ impl KanbuRule {
             .iter()
             .filter_map(|candidate| Some((candidate.at?, candidate.id)))
             .collect();
-        newest_first.sort_unstable_by(|a, b| b.cmp(a));
+        newest_first.sort_unstable_by_key(|dated| Reverse(*dated));
         let oldest = as_of.checked_sub_signed(TimeDelta::days(self.retention_days.into()));
         let is_young = |at: DateTime<Utc>| oldest.is_none_or(|oldest| at >= oldest);
 

@@ -3,7 +3,7 @@
 //! A policy sees the backups of its own schedule; the protections see all of the subject. Instants alone count, never the
 //! order of the input: equal ones are told apart by id.
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -27,6 +27,10 @@ pub enum Condition {
 }
 
 /// A backup of the subject that is planned for.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts of which any may go with any other"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     pub id: ArtifactId,
@@ -103,7 +107,7 @@ impl Plan {
 /// Plans for the backups of one subject as they are at `as_of`, in the zone of their schedule.
 pub fn plan(candidates: &[Candidate], policy: &Policy, zone: Tz, as_of: DateTime<Utc>) -> Plan {
     let mut newest_first: Vec<&Candidate> = candidates.iter().collect();
-    newest_first.sort_unstable_by(|a, b| (b.at, b.id).cmp(&(a.at, a.id)));
+    newest_first.sort_unstable_by_key(|candidate| Reverse((candidate.at, candidate.id)));
     let guard = Guard::of(&newest_first, policy, as_of);
     let own: Vec<&Candidate> = newest_first.into_iter().filter(|c| c.is_own).collect();
     let mut rules = Rules::new(policy, zone, as_of);

@@ -139,7 +139,7 @@ async fn a_worker_that_is_killed_within_a_prune_keeps_its_promises() {
 }
 
 #[tokio::test]
-async fn a_plan_is_previewed_and_explained_applied_and_told() {
+async fn a_plan_is_previewed_and_explained_and_changes_nothing() {
     let world = World::new().await;
     let made = nights(&world, 4).await;
     let preview = world.run(&["retention", "preview", "--json"]).await.with(0);
@@ -198,7 +198,12 @@ async fn a_plan_is_previewed_and_explained_applied_and_told() {
         "{}",
         shown.stdout
     );
+}
 
+#[tokio::test]
+async fn what_is_applied_spares_what_is_pinned_and_stands_in_the_log() {
+    let world = World::new().await;
+    let made = nights(&world, 4).await;
     world.run(&["pin", &made[0], "--dry-run"]).await.with(0);
     world.run(&["pin", &made[0]]).await.with(0);
     world

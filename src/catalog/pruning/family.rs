@@ -11,11 +11,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    catalog::{CatalogError, Reason, view::word},
+    catalog::{
+        CatalogError, Reason,
+        view::{condition, word},
+    },
     control::{Connection, ControlDb, STATEMENT_TIMEOUT, within},
     id::{ArtifactId, ScheduleId},
     job::Subject,
-    retention::{Candidate, Condition, KanbuRule, Policy},
+    retention::{Candidate, KanbuRule, Policy},
     storage::Folder,
 };
 
@@ -198,7 +201,12 @@ impl Row {
             // What says that it was made at the epoch says nothing.
             at: Some(self.created_at).filter(|at| *at > DateTime::UNIX_EPOCH),
             bytes: self.stored_bytes.unsigned_abs(),
-            condition: self.condition(),
+            condition: condition(
+                self.stored > 0,
+                self.stored == self.copies,
+                self.proof_is_good,
+                self.proof_holds,
+            ),
             is_own: false,
             pinned: self.pinned,
             in_use: used.contains(&id),
@@ -216,17 +224,6 @@ impl Row {
             class,
             folder: word(self.id, "folder", &self.folder, |w| w.parse().ok())?,
         })
-    }
-
-    /// The ladder of proof, as far as retention climbs it.
-    fn condition(&self) -> Condition {
-        if self.stored == 0 || self.proof_is_good == Some(false) {
-            Condition::Bad
-        } else if self.stored == self.copies && self.proof_holds == Some(true) {
-            Condition::Proven
-        } else {
-            Condition::Good
-        }
     }
 }
 
