@@ -18,7 +18,7 @@ create table kanbu_backup.kind_rule (
 insert into kanbu_backup.kind_rule (kind, accepted, exclusive, max_attempts, backoff_base, backoff_cap) values
   ('backup',  true,  true,  4,  '30 seconds', '30 minutes'),
   ('restore', true,  true,  1,  '30 seconds', '30 minutes'),
-  ('prune',   false, true,  5,  '1 minute',   '1 hour'),
+  ('prune',   true,  true,  5,  '1 minute',   '1 hour'),
   ('verify',  true,  true,  3,  '1 minute',   '1 hour'),
   -- The waits between so many attempts are a day at least: a receiver may be away for so long.
   ('notify',  true,  false, 40, '5 seconds',  '1 hour');

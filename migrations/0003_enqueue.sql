@@ -70,6 +70,7 @@ begin
         ('restore', 'no_safety_backup', false, true, 'a text'),
         ('restore', 'keep_old_days', false, true, 'a whole number from 1 to 365'),
         ('prune',   'subject',    true,  false, 'a subject'),
+        ('prune',   'schedule',   false, true,  'an id'),
         ('verify',  'subject',    true,  false, 'a subject'),
         ('verify',  'artifact',   false, true,  'an id'),
         ('verify',  'level',      false, false, 'quick, checked or proven'),
@@ -427,8 +428,8 @@ create function kanbu_backup.enqueue_prune(subject text, options jsonb default '
 returns uuid
 language plpgsql security definer set search_path = kanbu_backup, pg_temp as $$
 begin
-  perform check_request(subject, options, '{}');
-  return request('prune', jsonb_build_object('subject', subject), request_key);
+  perform check_request(subject, options, '{schedule}');
+  return request('prune', options || jsonb_build_object('subject', subject), request_key);
 end
 $$;
 

@@ -11,6 +11,12 @@ create table kanbu_backup.artifact (
     label               text,
     pinned              boolean not null,
     created_at          timestamptz not null,
+    -- Where it comes from, and so whose policy keeps it. A schedule is named without a reference, as an execution is.
+    reason              text not null default 'manual' check (reason in ('manual', 'schedule', 'safety', 'api')),
+    schedule_id         uuid,
+    schedule_name       text,
+    -- The backup that its content alarm holds.
+    holds               uuid,
     content             text not null check (content in ('pg_dump-custom', 'sql', 'tar')),
     compression         text not null check (compression in ('zstd', 'gzip', 'none')),
     key_id              text check (key_id ~ '^[0-9a-f]{32}$'),
@@ -26,6 +32,8 @@ create table kanbu_backup.artifact (
     deletion_decided_at timestamptz,
     deletion_decided_by text,
     deletion_reason     text,
+    check ((reason = 'schedule') = (schedule_id is not null)),
+    check ((schedule_id is null) = (schedule_name is null)),
     check ((deletion_decided_at is null) = (deletion_decided_by is null)),
     check ((deletion_decided_at is null) = (deletion_reason is null))
 );
@@ -34,6 +42,11 @@ create index artifact_newest on kanbu_backup.artifact (subject, created_at desc,
     where deletion_decided_at is null;
 create index artifact_listed on kanbu_backup.artifact (created_at desc, id desc)
     where deletion_decided_at is null;
+
+create index artifact_deleted on kanbu_backup.artifact (deletion_decided_at desc, id desc)
+    where deletion_decided_at is not null;
+create index artifact_holding on kanbu_backup.artifact (subject, holds)
+    where holds is not null and deletion_decided_at is null;
 
 create index artifact_of_bytes on kanbu_backup.artifact (stored_sha256);
 

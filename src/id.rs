@@ -94,6 +94,10 @@ id! {
     WorkerId
 }
 id! {
+    /// A stored decision about which backups go.
+    PlanId
+}
+id! {
     /// A rule that makes jobs.
     ScheduleId
 }

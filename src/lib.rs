@@ -8,7 +8,7 @@
 //!   directory as a stream), [`pg`] (speaking to PostgreSQL), [`control`] (our own database)
 //! - state: [`catalog`] (what we possess), [`execution`] (what happened), [`queue`] (how a job waits and is won),
 //!   [`schedule`] (when jobs are made)
-//! - use cases: [`backup`], [`restore`], [`verify`], [`import`]
+//! - use cases: [`backup`], [`restore`], [`verify`], [`prune`], [`notify`], [`import`]
 //! - edges: [`kanbu`] (everything Kanbu-shaped), [`config`] (environment to types)
 
 pub mod archive;
@@ -28,6 +28,7 @@ pub mod kanbu;
 pub mod notify;
 pub mod pg;
 pub mod pipeline;
+pub mod prune;
 pub mod queue;
 pub mod restore;
 pub mod retention;

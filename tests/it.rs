@@ -81,6 +81,8 @@ mod restore_versions;
 mod schedule;
 #[path = "it/schedule_decade.rs"]
 mod schedule_decade;
+#[path = "it/retention.rs"]
+mod retention;
 #[path = "it/scrub.rs"]
 mod scrub;
 #[path = "it/scrub_cadence.rs"]

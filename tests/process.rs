@@ -29,6 +29,8 @@ mod offline;
 mod pooler;
 #[path = "process/prove.rs"]
 mod prove;
+#[path = "process/prune.rs"]
+mod prune;
 #[path = "process/queue.rs"]
 mod queue;
 #[path = "process/refusals.rs"]

@@ -10,6 +10,7 @@ mod execution;
 mod notify;
 mod queue;
 mod restore;
+mod retention;
 mod schedule;
 mod storage;
 mod verify;
@@ -23,6 +24,7 @@ pub use self::{
     notify::Notify,
     queue::{Cap, Drain, Enqueue, Job, Pause, Queue, Resume},
     restore::{Restore, Rollback},
+    retention::{Apply, Pin, Preview, Retention, Whose},
     schedule::{
         Add as AddSchedule, Edit as EditSchedule, Keep, Named as NamedSchedule,
         Remove as RemoveSchedule, Run as RunSchedule, Schedule, Terms as ScheduleTerms,
@@ -104,6 +106,13 @@ pub enum Command {
     Decrypt(Decrypt),
     /// Delete backups, everywhere
     Delete(Delete),
+    /// Keep backups from being let go, whatever the policies say
+    Pin(Pin),
+    /// Let the policies have pinned backups again
+    Unpin(Pin),
+    /// What the policies keep and what they let go
+    #[command(subcommand)]
+    Retention(Retention),
     /// Look at jobs and steer them
     #[command(subcommand)]
     Job(Job),

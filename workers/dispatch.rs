@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use kanbu_backup::{
     execution::{Effects, Lease},
-    fault::{Failure, Fault},
-    job::{Job, Kind},
+    fault::Failure,
+    job::Job,
     queue::Handler,
 };
 
-use crate::{backup, notify, restore, verify};
+use crate::{backup, notify, prune, restore, verify};
 
 /// What each handler needs; none sees another's.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ pub struct Deps {
     pub backup: kanbu_backup::backup::Deps,
     pub restore: kanbu_backup::restore::Deps,
     pub verify: kanbu_backup::verify::Deps,
+    pub prune: kanbu_backup::prune::Deps,
     pub notify: kanbu_backup::notify::Deps,
 }
 
@@ -41,13 +42,7 @@ async fn run(job: &Job, deps: &Deps, lease: &Arc<Lease>) -> Result<Effects, Fail
             restore::run(request, needs, lease).await
         }
         Job::Verify(request) => verify::run(request, &deps.verify, lease).await,
+        Job::Prune(request) => prune::run(request, &deps.prune, lease).await,
         Job::Notify(request) => notify::run(request, &deps.notify, lease).await,
-        Job::Prune(_) => Err(no_handler(job.kind())),
     }
-}
-
-/// The queue takes no such job; only a row written around it gets here.
-fn no_handler(kind: Kind) -> Failure {
-    let text = format!("this release has no handler for {kind} jobs");
-    Failure::new(Fault::Permanent, "handler.missing", text)
 }

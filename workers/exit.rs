@@ -70,6 +70,8 @@ impl Exit {
                 | "destination_is_mount"
                 | "pinned"
                 | "last_of_subject"
+                | "newest_proven"
+                | "in_use"
                 | "last_copies"
                 | "held"
                 | "already_running"
@@ -120,6 +122,8 @@ mod tests {
             ("database.authentication", Exit::Database),
             ("database.exists", Exit::Refused),
             ("catalog.last_of_subject", Exit::Refused),
+            ("catalog.newest_proven", Exit::Refused),
+            ("catalog.in_use", Exit::Refused),
             ("catalog.last_copies", Exit::Refused),
             ("catalog.held", Exit::Refused),
             ("server.already_running", Exit::Refused),

@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod exit;
 pub mod notify;
 pub mod output;
+pub mod prune;
 pub mod restore;
 pub mod roles;
 pub mod scrubber;

@@ -24,13 +24,11 @@ fn main() -> ExitCode {
         .build()
         .map_err(|error| Failure::from(verbs::NoRuntime(error)))
         .and_then(|runtime| runtime.block_on(run(cli)));
-    match ended {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            out.error(&failure);
-            Exit::of(&failure).into()
-        }
-    }
+    let exit = ended.unwrap_or_else(|failure| {
+        out.error(&failure);
+        Exit::of(&failure)
+    });
+    exit.into()
 }
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
@@ -57,6 +55,9 @@ async fn dispatch(command: Command, session: &Session) -> Result<Exit, Failure> 
         Command::Backup(args) => verbs::backup::run(args, session).await,
         Command::List(args) => verbs::list::run(args, session).await,
         Command::Show { id } => verbs::show::run(&id, session).await,
+        Command::Pin(args) => verbs::pin::run(&args, true, session).await,
+        Command::Unpin(args) => verbs::pin::run(&args, false, session).await,
+        Command::Retention(args) => verbs::retention::run(args, session).await,
         Command::TestRestore(args) => verbs::test_restore::run(args, session).await,
         Command::Verify(args) => verbs::verify::run(args, session).await,
         Command::Restore(args) => verbs::restore::run(args, session).await,

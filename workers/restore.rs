@@ -78,7 +78,7 @@ async fn safety_backup(
         label: Some(format!("before restore of {}", request.artifact.short())),
         ..Backup::of(subject)
     };
-    let plan = backup::plan(&backup, needs.backup, &lent)?;
+    let plan = backup::plan(&backup, needs.backup, &lent)?.for_safety();
     let effects = backup::perform(&backup, plan, needs.backup, &lent).await?;
     if let Some((artifact, copies)) = effects.artifact.clone() {
         restore::record_safety(artifact, copies, needs.restore).await?;

@@ -21,6 +21,7 @@ use kanbu_backup::{
         server,
         tools::{self, Toolset},
     },
+    prune,
     restore::{self, DatabaseTarget, Origin},
     storage::{Environment, Place, Role, Storage, StorageConfig, Terms},
     verify::{self, ProofTerms},
@@ -180,9 +181,11 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
                 shrunk_percent: config.content.shrunk_percent,
                 small_percent: config.content.small_percent,
             },
+            manual: config.retention.manual.clone(),
             history: db.clone(),
             clock: Arc::new(SystemClock),
         },
+        prune: prune(config, storages.clone(), db.clone()),
         restore: restore::Deps {
             storages: storages.clone(),
             keyring: keyring.clone(),
@@ -199,6 +202,26 @@ pub async fn deps(config: &Config, db: ControlDb) -> Result<Deps, Failure> {
             catalog: db,
         },
     })
+}
+
+/// What Prune jobs need, and whoever shows what they would do.
+pub fn prune(config: &Config, storages: Vec<Storage>, db: ControlDb) -> prune::Deps {
+    prune::Deps {
+        environment: config.storage.environment.clone(),
+        storages,
+        terms: prune_terms(config),
+        catalog: db,
+        clock: Arc::new(SystemClock),
+    }
+}
+
+/// What keeps the backups that no schedule made.
+pub fn prune_terms(config: &Config) -> prune::Terms {
+    prune::Terms {
+        manual: config.retention.manual.clone(),
+        safety: config.retention.safety.clone(),
+        zone: config.schedule.timezone,
+    }
 }
 
 /// How backups are restored in a test.

@@ -20,7 +20,7 @@ use crate::{
     id::ExecutionId,
     job::Backup,
     pipeline::Input,
-    storage::{Folder, Policy, Storage},
+    storage::{Folder, Storage},
 };
 
 /// A backup that was completed and not reported, with its manifest's exact text.
@@ -58,7 +58,7 @@ pub(super) async fn completed_earlier(
     }
     sweep(&earlier, deps, lease).await;
     let copies = Copies::new(attempts);
-    Ok(adopted.map(|adopted| effects(adopted, copies, deps.policy, lease)))
+    Ok(adopted.map(|adopted| effects(adopted, copies, deps, lease)))
 }
 
 /// The first copy that is good decides which backup it is; the other storages have that one too, or none.
@@ -124,7 +124,7 @@ async fn look(
 fn effects(
     Adopted { manifest, text }: Adopted,
     copies: Copies,
-    policy: Policy,
+    deps: &Deps,
     lease: &Lease,
 ) -> Effects {
     lease.log(format!(
@@ -133,8 +133,8 @@ fn effects(
     ));
     let artifact = NewArtifact::from_manifest(&manifest, text);
     let mut warnings: Vec<_> = manifest.warnings.into_iter().map(said).collect();
-    let copies = copies.settled(policy, &mut warnings);
-    store::effects(artifact, copies, warnings)
+    let copies = copies.settled(deps.policy, &mut warnings);
+    store::effects(artifact, copies, warnings, deps)
 }
 
 fn said(noted: ManifestWarning) -> Warning {

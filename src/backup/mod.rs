@@ -33,6 +33,7 @@ use crate::{
     control::ControlDb,
     crypto::Keyring,
     pipeline::Slowness,
+    retention,
     storage::{Environment, Policy, Storage},
 };
 
@@ -77,6 +78,8 @@ pub struct Deps {
     pub slowness: Slowness,
     pub sources: Sources,
     pub content: ContentTerms,
+    /// What keeps backups that no schedule made.
+    pub manual: retention::Policy,
     /// For the executions and backups that came before.
     pub history: ControlDb,
     pub clock: Arc<dyn Clock>,

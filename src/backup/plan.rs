@@ -38,6 +38,9 @@ pub struct Plan {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     pub pin: bool,
+    /// Made before a live database gives way.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub safety: bool,
 }
 
 /// Decides what `request` means with these settings, under the execution of `lease`.
@@ -75,6 +78,7 @@ pub fn plan(request: &Backup, deps: &Deps, lease: &Arc<Lease>) -> Result<Plan, B
             .collect(),
         label: request.label.clone(),
         pin: request.pin,
+        safety: false,
     })
 }
 
@@ -96,6 +100,15 @@ fn envelope(deps: &Deps) -> EnvelopeFormat {
 }
 
 impl Plan {
+    /// The same, made before a live database gives way.
+    #[must_use]
+    pub fn for_safety(self) -> Self {
+        Self {
+            safety: true,
+            ..self
+        }
+    }
+
     /// Where the bytes go, on every storage.
     pub(super) fn data_key(&self) -> ObjectKey {
         let name = object_name(self.content, self.compression, self.envelope);

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use super::{Deps, Plan, clear::clear, copies::Copies};
 use crate::{
     catalog::{
-        CopyState, EnvelopeFacts, EnvelopeFormat, Manifest, ManifestError, ManifestWarning,
-        NewArtifact, NewCopy,
+        self, BackupOrigin, CatalogError, CopyState, EnvelopeFacts, EnvelopeFormat, Manifest,
+        ManifestError, ManifestWarning, NewArtifact, NewCopy, Reason,
     },
     execution::{Effects, Lease, Phase, Sightings, Trouble, Warning},
     fault::{Failure, Fault},
     id::ArtifactId,
-    job::{Backup, Job, Verify, VerifyLevel},
+    job::{Backup, Job, Prune, Verify, VerifyLevel},
     pipeline::{Expected, Written},
     storage::Environment,
 };
@@ -56,7 +56,8 @@ impl<'a> Made<'a> {
         if let Some(refusal) = self.copies.refusal(deps.policy) {
             return Err(refusal);
         }
-        let (manifest, text) = self.manifest(lease, &deps.environment)?;
+        let origin = self.origin(deps, lease).await?;
+        let (manifest, text) = self.manifest(lease, &deps.environment, origin)?;
         lease.check().await?;
         Ok(Ready {
             plan,
@@ -67,11 +68,19 @@ impl<'a> Made<'a> {
         })
     }
 
+    async fn origin(&self, deps: &Deps, lease: &Lease) -> Result<BackupOrigin, CatalogError> {
+        if self.plan.safety {
+            return Ok(BackupOrigin::safety());
+        }
+        catalog::origin_of(&deps.history, lease.job(), self.request.schedule).await
+    }
+
     /// The description that makes the objects a backup.
     fn manifest(
         &self,
         lease: &Lease,
         environment: &Environment,
+        origin: BackupOrigin,
     ) -> Result<(Manifest, String), ManifestError> {
         let (request, plan, written) = (self.request, self.plan, &self.written);
         let sealed = plan.envelope == EnvelopeFormat::Kbk2;
@@ -85,6 +94,7 @@ impl<'a> Made<'a> {
             created_at: plan.created_at,
             label: request.label.clone(),
             pinned: request.pin,
+            origin,
             writer: WRITER.to_owned(),
             content: plan.content,
             compression: plan.compression,
@@ -142,7 +152,7 @@ impl Ready<'_> {
         }
         let copies = self.copies.settled(deps.policy, &mut self.warnings);
         let artifact = NewArtifact::from_manifest(&self.manifest, self.text);
-        Ok(effects(artifact, copies, self.warnings))
+        Ok(effects(artifact, copies, self.warnings, deps))
     }
 
     /// A put that failed for us may have been done all the same. Whoever holds the job by now may have found that
@@ -168,12 +178,14 @@ pub(super) fn effects(
     artifact: NewArtifact,
     copies: Vec<NewCopy>,
     warnings: Vec<Warning>,
+    deps: &Deps,
 ) -> Effects {
     let stored = copies
         .iter()
         .filter(|copy| copy.state == CopyState::Stored)
         .count();
-    let follow_ups = mending(&artifact, &copies);
+    let mut follow_ups = mending(&artifact, &copies);
+    follow_ups.extend(pruning(&artifact, deps));
     let result = json!({
         "artifact": artifact.id,
         "stored_bytes": artifact.stored_bytes,
@@ -203,6 +215,16 @@ fn sightings(copies: &[NewCopy]) -> Sightings {
         seen.note(&copy.storage, trouble);
     }
     seen
+}
+
+/// What a new backup makes superfluous, if its policy lets anything go. A safety backup is in the way of nothing.
+fn pruning(artifact: &NewArtifact, deps: &Deps) -> Option<Job> {
+    let prunes = match artifact.origin.reason {
+        Reason::Schedule => true,
+        Reason::Manual | Reason::Api => deps.manual.deletes(),
+        Reason::Safety => false,
+    };
+    prunes.then(|| Job::Prune(Prune::of(artifact.subject.clone())))
 }
 
 /// The copies that are not there, or not yet, are made from one that is.

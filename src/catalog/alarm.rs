@@ -57,24 +57,21 @@ pub async fn earlier(
     .await
 }
 
-/// The backup whose alarm holds this one, if nobody has acknowledged it. The manifests are our own text, so a member is
-/// found as it is written; in any other string its quotes would be escaped.
+/// The backup whose alarm holds this one, if nobody has acknowledged it.
 pub(super) async fn held_by(
     conn: &mut Connection<'_>,
     id: ArtifactId,
 ) -> Result<Option<ArtifactId>, CatalogError> {
-    let member = format!("\"{HOLDS}\":\"{id}\"");
     let alarm = sqlx::query_scalar!(
         "select a.id
            from kanbu_backup.artifact a
           where a.subject = (select subject from kanbu_backup.artifact where id = $1)
             and a.deletion_decided_at is null
-            and strpos(a.manifest, $2) > 0
+            and a.holds = $1
             and not exists (select from kanbu_backup.acknowledgement k where k.artifact_id = a.id)
           order by a.created_at, a.id
           limit 1",
         id.as_uuid(),
-        member,
     )
     .fetch_optional(conn)
     .await?;

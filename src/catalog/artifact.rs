@@ -5,6 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::BackupOrigin;
 use crate::{
     crypto::KeyId,
     id::{ArtifactId, ExecutionId, JobId},
@@ -100,6 +101,9 @@ pub struct NewArtifact {
     pub pinned: bool,
     /// Start of the execution: the instant the backup stands for.
     pub created_at: DateTime<Utc>,
+    pub origin: BackupOrigin,
+    /// The backup that its content alarm holds.
+    pub holds: Option<ArtifactId>,
     pub content: Content,
     pub compression: Compression,
     /// `None`: not encrypted.

@@ -1,13 +1,20 @@
 //! Letting a backup go: the intent in a row, then the manifest, the sidecar, the data, then the row.
 //!
-//! Whether it may go was decided before; here only three things are refused, which no decision should meet by accident.
+//! Whether it may go was decided before; here only that is refused which no decision should meet by accident.
 //! Every step can be repeated: whoever comes after a crash performs what [`pending_deletions`] still names.
 
-use super::{CatalogError, alarm::held_by, view::word};
+use chrono::{DateTime, Utc};
+
+use super::{
+    CatalogError,
+    alarm::held_by,
+    view::{condition, word},
+};
 use crate::{
     control::{Connection, ControlDb, STATEMENT_TIMEOUT, within},
-    id::ArtifactId,
+    id::{ArtifactId, JobId},
     job::Subject,
+    retention::Condition,
     storage::{Folder, Storage, StorageName},
 };
 
@@ -21,7 +28,8 @@ pub struct PendingDeletion {
 
 /// Writes down that a backup shall go, with all its copies, and takes it off every list. Deciding again is fine.
 ///
-/// A pinned backup, the last stored one of its subject, and one that an alarm holds are refused unless `force`.
+/// A pinned backup, the last good one of its subject, the newest proven one, and one that an alarm holds are refused unless
+/// `force`; one that a job uses is refused in any case.
 pub async fn decide_deletion(
     db: &ControlDb,
     id: ArtifactId,
@@ -46,21 +54,17 @@ async fn decide(
     let mut tx = conn.begin().await?;
     let siblings = lock_subject_of(&mut tx, id).await?;
     if let Some(this) = siblings.iter().find(|sibling| sibling.id == id) {
-        if this.pinned && !force {
-            return Err(CatalogError::Pinned(id));
+        if let Some(job) = used_by(&mut tx, id).await? {
+            return Err(CatalogError::InUse { artifact: id, job });
         }
-        let another = siblings.iter().any(|s| s.stored && s.id != id);
-        if this.stored && !another && !force {
-            return Err(CatalogError::LastOfSubject {
-                artifact: id,
-                subject: this.subject.clone(),
-            });
-        }
-        if !force && let Some(alarm) = held_by(&mut tx, id).await? {
-            return Err(CatalogError::Held {
-                artifact: id,
-                alarm,
-            });
+        if !force {
+            spare(this, &siblings)?;
+            if let Some(alarm) = held_by(&mut tx, id).await? {
+                return Err(CatalogError::Held {
+                    artifact: id,
+                    alarm,
+                });
+            }
         }
         write_intent(&mut tx, id, by, reason).await?;
     } else if !decided(&mut tx, id).await? {
@@ -76,8 +80,32 @@ async fn decide(
 struct Sibling {
     id: ArtifactId,
     subject: Subject,
+    created_at: DateTime<Utc>,
     pinned: bool,
     stored: bool,
+    condition: Condition,
+}
+
+/// Refuses what is pinned, the last good one, and the newest proven one. A bad one is no substitute for a good one.
+fn spare(this: &Sibling, siblings: &[Sibling]) -> Result<(), CatalogError> {
+    if this.pinned {
+        return Err(CatalogError::Pinned(this.id));
+    }
+    let wanted = this.condition.min(Condition::Good);
+    let is_substitute = |s: &Sibling| s.stored && s.id != this.id && s.condition >= wanted;
+    if this.stored && !siblings.iter().any(is_substitute) {
+        return Err(CatalogError::LastOfSubject {
+            artifact: this.id,
+            subject: this.subject.clone(),
+        });
+    }
+    let is_proven = |sibling: &&Sibling| sibling.condition == Condition::Proven;
+    let proven = siblings.iter().filter(is_proven);
+    let newest = proven.max_by_key(|sibling| (sibling.created_at, sibling.id));
+    if newest.is_some_and(|newest| newest.id == this.id) {
+        return Err(CatalogError::NewestProven(this.id));
+    }
+    Ok(())
 }
 
 /// RACE: two deletions that each take the other's backup for the one that stays. Each locks every backup of the subject
@@ -87,10 +115,14 @@ async fn lock_subject_of(
     id: ArtifactId,
 ) -> Result<Vec<Sibling>, CatalogError> {
     let rows = sqlx::query!(
-        r#"select a.id, a.subject, a.pinned,
+        r#"select a.id, a.subject, a.pinned, a.created_at,
                   exists (select from kanbu_backup.artifact_copy c
-                           where c.artifact_id = a.id and c.state = 'stored') as "stored!"
+                           where c.artifact_id = a.id and c.state = 'stored') as "stored!",
+                  not exists (select from kanbu_backup.artifact_copy c
+                               where c.artifact_id = a.id and c.state <> 'stored') as "whole!",
+                  p.is_good as "proof_is_good?", p.holds as "proof_holds?"
              from kanbu_backup.artifact a
+             left join lateral kanbu_backup.last_proof(a.id) p on true
             where a.subject = (select subject from kanbu_backup.artifact where id = $1)
               and a.deletion_decided_at is null
             order by a.id
@@ -104,11 +136,27 @@ async fn lock_subject_of(
             Ok(Sibling {
                 id: row.id.into(),
                 subject: word(row.id, "subject", &row.subject, |w| w.parse().ok())?,
+                created_at: row.created_at,
                 pinned: row.pinned,
                 stored: row.stored,
+                condition: condition(row.stored, row.whole, row.proof_is_good, row.proof_holds),
             })
         })
         .collect()
+}
+
+/// A job that waits or runs and names the backup.
+async fn used_by(conn: &mut Connection<'_>, id: ArtifactId) -> Result<Option<JobId>, CatalogError> {
+    let job = sqlx::query_scalar!(
+        "select j.id from kanbu_backup.job j
+          where j.state in ('queued', 'running') and j.payload ->> 'artifact' is not null
+            and kanbu_backup.id_of(j.payload ->> 'artifact') = $1
+          order by j.id limit 1",
+        id.as_uuid(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(job.map(JobId::from))
 }
 
 async fn decided(conn: &mut Connection<'_>, id: ArtifactId) -> Result<bool, CatalogError> {
@@ -121,7 +169,7 @@ async fn decided(conn: &mut Connection<'_>, id: ArtifactId) -> Result<bool, Cata
     Ok(decided.unwrap_or(false))
 }
 
-async fn write_intent(
+pub(super) async fn write_intent(
     conn: &mut Connection<'_>,
     id: ArtifactId,
     by: &str,
@@ -141,7 +189,10 @@ async fn write_intent(
 }
 
 /// Missing and damaged copies too: something of them may lie there still.
-async fn mark_copies(conn: &mut Connection<'_>, id: ArtifactId) -> Result<(), CatalogError> {
+pub(super) async fn mark_copies(
+    conn: &mut Connection<'_>,
+    id: ArtifactId,
+) -> Result<(), CatalogError> {
     sqlx::query!(
         "update kanbu_backup.artifact_copy set state = 'deleting' where artifact_id = $1 and state <> 'deleted'",
         id.as_uuid(),
@@ -195,6 +246,14 @@ pub async fn perform_deletion(
             decided: deletion.storage.clone(),
             given: storage.name().clone(),
         });
+    }
+    let artifact = deletion.artifact;
+    // RACE: a restore that found the backup just before its deletion was decided. Its job is seen here, and it reads on.
+    let used = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
+        Box::pin(used_by(conn, artifact))
+    });
+    if let Some(job) = used.await? {
+        return Err(CatalogError::InUse { artifact, job });
     }
     let objects = storage.delete_folder(&deletion.folder).await?;
     deletion_done(db, deletion.artifact, &deletion.storage).await?;

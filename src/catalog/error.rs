@@ -6,7 +6,7 @@ use super::ManifestError;
 use crate::{
     control::ControlError,
     fault::{Classified, Fault},
-    id::ArtifactId,
+    id::{ArtifactId, JobId, ScheduleId},
     job::Subject,
     storage::{StorageError, StorageName},
 };
@@ -34,6 +34,16 @@ pub enum CatalogError {
     },
     #[error("backup {0} is pinned")]
     Pinned(ArtifactId),
+    #[error("backup {0} is the newest proven one")]
+    NewestProven(ArtifactId),
+    #[error("backup {artifact} is used by job {job}")]
+    InUse { artifact: ArtifactId, job: JobId },
+    #[error("schedule {schedule} has {value:?} as {column}")]
+    BadSchedule {
+        schedule: ScheduleId,
+        column: &'static str,
+        value: String,
+    },
     #[error("backup {artifact} is the last stored one of {subject}")]
     LastOfSubject {
         artifact: ArtifactId,
@@ -84,7 +94,10 @@ impl Classified for CatalogError {
             Self::Control(error) => error.fault(),
             Self::Storage(error) => error.fault(),
             Self::Manifest(error) => error.fault(),
+            Self::InUse { .. } => Fault::Transient,
             Self::Undecodable { .. }
+            | Self::BadSchedule { .. }
+            | Self::NewestProven(_)
             | Self::SizeOutOfRange(_)
             | Self::NotFound(_)
             | Self::Ambiguous { .. }
@@ -104,6 +117,9 @@ impl Classified for CatalogError {
             Self::NotFound(_) => "catalog.not_found",
             Self::Ambiguous { .. } => "catalog.ambiguous",
             Self::Pinned(_) => "catalog.pinned",
+            Self::NewestProven(_) => "catalog.newest_proven",
+            Self::InUse { .. } => "catalog.in_use",
+            Self::BadSchedule { .. } => "catalog.bad_schedule",
             Self::LastOfSubject { .. } => "catalog.last_of_subject",
             Self::Held { .. } => "catalog.held",
             Self::LastCopies { .. } => "catalog.last_copies",
@@ -125,6 +141,11 @@ impl Classified for CatalogError {
             Self::LastOfSubject { .. } => {
                 "make another backup first, or repeat it with --force-last and a --reason"
             }
+            Self::NewestProven(_) => {
+                "let a newer one be proven first with `kanbu-backup test-restore`, or repeat it with --force-last and a --reason"
+            }
+            Self::InUse { .. } => "wait until the job has ended, or cancel it",
+            Self::BadSchedule { .. } => "edit the schedule",
             Self::Held { alarm, .. } => {
                 return Some(
                     format!(

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize, de::Error};
 
 use super::{
     ArtifactKind, Compression, Content, NewArtifact,
+    alarm::HOLDS,
     object::{EnvelopeFormat, object_name},
+    origin::BackupOrigin,
 };
 use crate::{
     crypto::{EnvelopeError, KeyId, ManifestKey, verify_seal},
@@ -50,6 +52,8 @@ pub struct Manifest {
     pub label: Option<String>,
     #[serde(default)]
     pub pinned: bool,
+    #[serde(default)]
+    pub origin: BackupOrigin,
     /// Program and version.
     pub writer: String,
     pub content: Content,
@@ -259,6 +263,11 @@ impl Manifest {
         })
     }
 
+    /// The backup that this one's content alarm holds, if it raised one.
+    pub fn holds(&self) -> Option<ArtifactId> {
+        self.source[HOLDS].as_str()?.parse().ok()
+    }
+
     fn agrees_with_itself(&self) -> Result<(), ManifestError> {
         let EnvelopeFacts {
             format,
@@ -287,6 +296,10 @@ impl Manifest {
                 "its kind and its content differ",
             ),
             (self.source.is_object(), "its source is no JSON object"),
+            (
+                self.origin.agrees_with_itself(),
+                "a schedule goes with its reason and with no other",
+            ),
             (
                 generation.is_some() == sealed_as_v2,
                 "a generation goes with envelope v2 and with no other",
@@ -326,6 +339,8 @@ impl NewArtifact {
             label: manifest.label.clone(),
             pinned: manifest.pinned,
             created_at: manifest.created_at,
+            origin: manifest.origin.clone(),
+            holds: manifest.holds(),
             content: manifest.content,
             compression: manifest.compression,
             key_id: manifest.key_id,
@@ -366,6 +381,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::catalog::Reason;
 
     fn unsealed() -> Manifest {
         Manifest {
@@ -378,6 +394,7 @@ mod tests {
             created_at: DateTime::from_timestamp(1_768_732_200, 250_000_000).unwrap(),
             label: Some("before the import".to_owned()),
             pinned: false,
+            origin: BackupOrigin::default(),
             writer: "kanbu-backup 0.1.0".to_owned(),
             content: Content::PgDumpCustom,
             compression: Compression::Zstd,
@@ -414,7 +431,7 @@ mod tests {
                     r#"{{"version":1,"object":"dump.pgc.zst","artifact":"01890a5d-ac96-774b-bcce-b302099a8051","#,
                     r#""execution":"01890a5d-ac96-774b-bcce-b302099a8052","job":"01890a5d-ac96-774b-bcce-b302099a8053","#,
                     r#""kind":"database","subject":"database:kanbu","environment":"prod","#,
-                    r#""created_at":"2026-01-18T10:30:00.250Z","label":"before the import","pinned":false,"#,
+                    r#""created_at":"2026-01-18T10:30:00.250Z","label":"before the import","pinned":false,"origin":{{"reason":"manual","schedule":null}},"#,
                     r#""writer":"kanbu-backup 0.1.0","content":"pg_dump-custom","compression":"zstd","content_bytes":4096,"#,
                     r#""stored_sha256":"{0}","source":{{"server_version":"16.10","database_bytes":39845888}},"warnings":[],"#,
                     r#""envelope":{{"format":"none","bytes":1000,"payload_bytes":1000,"payload_sha256":"{0}"}}}}"#,
@@ -424,6 +441,14 @@ mod tests {
             )
         );
         assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), unsealed());
+    }
+
+    #[test]
+    fn a_manifest_from_before_there_were_schedules_is_a_manual_backups() {
+        let text = unsealed().render(None).unwrap();
+        let older = text.replace(r#""origin":{"reason":"manual","schedule":null},"#, "");
+        assert!(older.len() < text.len());
+        assert_eq!(Manifest::parse(older.as_bytes()).unwrap(), unsealed());
     }
 
     #[test]
@@ -472,6 +497,12 @@ mod tests {
         let mut manifest = unsealed();
         manifest.key_id = Some(KeyId([1; 16]));
         assert_eq!(contradiction(&manifest), "it names a key and isn't sealed");
+        let mut manifest = unsealed();
+        manifest.origin.reason = Reason::Schedule;
+        assert_eq!(
+            contradiction(&manifest),
+            "a schedule goes with its reason and with no other"
+        );
 
         let text = unsealed().render(None).unwrap();
         let renamed = text.replace("dump.pgc.zst", "../../etc/passwd");

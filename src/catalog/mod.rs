@@ -15,7 +15,9 @@ mod globals;
 mod holdings;
 mod manifest;
 mod object;
+mod origin;
 mod proof;
+mod pruning;
 pub mod rebuild;
 mod replacement;
 pub mod restock;
@@ -39,9 +41,15 @@ pub use self::{
         ManifestWarning, check_seal,
     },
     object::{EnvelopeFormat, object_name},
+    origin::{BackupOrigin, Reason, ScheduleName, origin_of},
     proof::{
         Ladder, NewProof, ProofNote, ProofPlace, ProofView, ProofWeight, Rung, Statistics,
         Verification, insert_proof, ladder, proofs,
+    },
+    pruning::{
+        Class, Decided, Deleted, Family, Fate, FirstCycle, Member, NewPlan, OpenPlan,
+        ScheduleTerms, decide_expired, deletion_failed, end_plan, family, import_rule, journal,
+        open_plans, pending_of, schedule_named, settle_deleted, store_plans,
     },
     replacement::{
         Replacement, ReplacementState, Replacements, advance, enter, intend, replacements,

@@ -42,11 +42,13 @@ pub async fn insert(
 }
 
 async fn insert_artifact(conn: &mut Connection<'_>, new: &NewArtifact) -> Result<(), CatalogError> {
+    let schedule = new.origin.schedule.as_ref();
     sqlx::query!(
         "insert into kanbu_backup.artifact
             (id, kind, subject, folder, execution_id, job_id, label, pinned, created_at, content, compression, key_id,
-             content_bytes, payload_bytes, payload_sha256, stored_bytes, stored_sha256, manifest)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+             content_bytes, payload_bytes, payload_sha256, stored_bytes, stored_sha256, manifest, reason, schedule_id,
+             schedule_name, holds)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
          on conflict (id) do nothing",
         new.id.as_uuid(),
         new.kind.as_str(),
@@ -66,6 +68,10 @@ async fn insert_artifact(conn: &mut Connection<'_>, new: &NewArtifact) -> Result
         bigint(new.stored_bytes)?,
         &new.stored_sha256[..],
         new.manifest,
+        new.origin.reason.as_str(),
+        schedule.map(|schedule| schedule.id.as_uuid()),
+        schedule.map(|schedule| schedule.name.as_str()),
+        new.holds.map(ArtifactId::as_uuid),
     )
     .execute(conn)
     .await?;
@@ -201,7 +207,7 @@ async fn select_on(
     let rows = sqlx::query_as!(
         Row,
         r#"select a.id, a.kind, a.subject, a.folder, a.execution_id, a.job_id, a.label, a.pinned, a.created_at,
-                  a.content, a.compression, a.key_id, a.content_bytes, a.payload_bytes, a.payload_sha256,
+                  a.reason, a.schedule_id, a.schedule_name, a.content, a.compression, a.key_id, a.content_bytes, a.payload_bytes, a.payload_sha256,
                   a.stored_bytes, a.stored_sha256, a.manifest,
                   c.storage as "storage?", c.state as "state?", c.bytes as "copy_bytes?", c.error as "error?",
                   c.seen_at as "seen_at?", c.checked_at as "checked_at?", c.bad_since as "bad_since?",

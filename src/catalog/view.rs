@@ -4,13 +4,14 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{
-    ArtifactKind, CatalogError, Compression, Content, CopyState, Manifest, ManifestError, Proof,
-    manifest::digest,
+    ArtifactKind, BackupOrigin, CatalogError, Compression, Content, CopyState, Manifest,
+    ManifestError, Proof, Reason, ScheduleName, manifest::digest,
 };
 use crate::{
     crypto::KeyId,
     id::{ArtifactId, ExecutionId, JobId},
     job::Subject,
+    retention::Condition,
     storage::{Folder, StorageName},
 };
 
@@ -29,6 +30,7 @@ pub struct ArtifactView {
     pub label: Option<String>,
     pub pinned: bool,
     pub created_at: DateTime<Utc>,
+    pub origin: BackupOrigin,
     pub content: Content,
     pub compression: Compression,
     pub key_id: Option<KeyId>,
@@ -127,6 +129,22 @@ pub fn proof(copies: &[CopyView], last: Option<&TestRestore>) -> Proof {
     }
 }
 
+/// The same ladder, as far as retention climbs it. `whole`: no copy is other than stored.
+pub(super) fn condition(
+    stored: bool,
+    whole: bool,
+    is_good: Option<bool>,
+    holds: Option<bool>,
+) -> Condition {
+    if !stored || is_good == Some(false) {
+        Condition::Bad
+    } else if whole && holds == Some(true) {
+        Condition::Proven
+    } else {
+        Condition::Good
+    }
+}
+
 /// Why a backup wants somebody's attention.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "risk", rename_all = "snake_case")]
@@ -169,6 +187,9 @@ pub(super) struct Row {
     pub(super) label: Option<String>,
     pub(super) pinned: bool,
     pub(super) created_at: DateTime<Utc>,
+    pub(super) reason: String,
+    pub(super) schedule_id: Option<uuid::Uuid>,
+    pub(super) schedule_name: Option<String>,
     pub(super) content: String,
     pub(super) compression: String,
     pub(super) key_id: Option<String>,
@@ -257,6 +278,10 @@ impl Row {
             label: self.label,
             pinned: self.pinned,
             created_at: self.created_at,
+            origin: BackupOrigin {
+                reason: word(id, "reason", &self.reason, Reason::from_word)?,
+                schedule: schedule(self.schedule_id, self.schedule_name),
+            },
             content: word(id, "content", &self.content, Content::from_word)?,
             compression: word(id, "compression", &self.compression, Compression::from_word)?,
             key_id: key_id.transpose()?,
@@ -270,6 +295,12 @@ impl Row {
             proof: Proof::Lost,
         })
     }
+}
+
+/// The columns of the schedule, if there was one.
+pub(super) fn schedule(id: Option<uuid::Uuid>, name: Option<String>) -> Option<ScheduleName> {
+    let (id, name) = (id?.into(), name?);
+    Some(ScheduleName { id, name })
 }
 
 /// The columns of the last test restore, if there was one.

@@ -19,6 +19,7 @@ mod problem;
 mod protected;
 mod reader;
 mod reference;
+mod retention;
 mod schedule;
 mod secret;
 mod setting;
@@ -43,6 +44,7 @@ pub use self::{
     protected::{ProtectedSettings, ToolSettings},
     reader::{Effective, Origin},
     reference::reference,
+    retention::RetentionSettings,
     schedule::ScheduleSettings,
     secret::Secret,
     setting::{Fallback, Form, Secrecy, Setting},
@@ -69,6 +71,7 @@ pub struct Config {
     pub worker: WorkerSettings,
     pub schedule: ScheduleSettings,
     pub notify: NotifySettings,
+    pub retention: RetentionSettings,
     pub log: LogSettings,
     /// For `config show`, in the order of [`SETTINGS`].
     pub effective: Vec<Effective>,
@@ -88,6 +91,7 @@ impl Config {
         let worker = worker::read(&mut reader);
         let schedule = schedule::read(&mut reader);
         let notify = notify::read(&mut reader);
+        let retention = retention::read(&mut reader);
         let log = log::read(&mut reader);
         if let (Some(control), Some(protected)) = (&control, &protected) {
             refuse_one_database_for_both(&mut reader, control, protected);
@@ -105,6 +109,7 @@ impl Config {
                 worker: worker?,
                 schedule: schedule?,
                 notify,
+                retention: retention?,
                 log: log?,
                 effective,
             })

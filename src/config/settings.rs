@@ -173,8 +173,8 @@ settings! {
         "A dump that is smaller than so many percent of the usual size is told; 0 tells none.";
 
     KINDS: "KANBU_BACKUP_WORKER_KINDS", Some("worker.kinds"),
-        Form::List { of: "backup, restore, verify, notify", separator: ',' },
-        Fallback::List(&["backup", "restore", "verify", "notify"]), Open,
+        Form::List { of: "backup, restore, prune, verify, notify", separator: ',' },
+        Fallback::List(&["backup", "restore", "prune", "verify", "notify"]), Open,
         "The kinds of job that this worker executes.";
     CONCURRENCY: "KANBU_BACKUP_WORKER_CONCURRENCY", Some("worker.concurrency"),
         Form::List { of: "kind=1 to 64", separator: ',' }, Fallback::None, Open,
@@ -225,6 +225,12 @@ settings! {
         Form::Words(kanbu::SchedulerMode::WORDS), Fallback::None, Open,
         "Overrides `BACKUP_SCHEDULER_MODE` for this service, since Kanbu beside it must be `external`.";
 
+    MANUAL_KEEP: "KANBU_BACKUP_MANUAL_KEEP_DAYS", Some("retention.manual_days"),
+        Form::Said("a whole number of days from 1 to 3650, or unlimited"), Fallback::Text("unlimited"), Open,
+        "How long backups that no schedule made are kept, if they may be [let go](retention.md).";
+    SAFETY_KEEP: "KANBU_BACKUP_SAFETY_KEEP_DAYS", Some("retention.safety_days"), Form::Whole { from: 30, to: 3650 },
+        Fallback::Text("30"), Open,
+        "How long a backup that was made before a live database gave way is kept at least.";
     WEBHOOK_URL: "KANBU_BACKUP_WEBHOOK_URL", Some("notify.webhook_url"), Form::Said("a URL https://host/path"),
         Fallback::None, Secret,
         "A [webhook](notifications.md) with Kanbu's events and body, as the channel `webhook`; it is told of failures and \

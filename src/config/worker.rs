@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The kinds that have a handler.
-const KINDS: [Kind; 4] = [Kind::Backup, Kind::Restore, Kind::Verify, Kind::Notify];
+const KINDS: [Kind; 5] = Kind::ALL;
 const MAX_SLOTS: usize = 64;
 /// Messages are short and wait for others: a receiver that hangs holds one of these.
 const MESSAGE_SLOTS: usize = 8;

@@ -18,7 +18,8 @@ use tokio::{task::spawn_blocking, time::timeout};
 use super::{Deps, Examined, ImportError, Stranded, examine::unwatched};
 use crate::{
     catalog::{
-        self, Compression, CopyState, EnvelopeFacts, EnvelopeFormat, Manifest, NewArtifact, NewCopy,
+        self, BackupOrigin, Compression, CopyState, EnvelopeFacts, EnvelopeFormat, Manifest,
+        NewArtifact, NewCopy,
     },
     crypto::Keyring,
     execution::unless_stalled,
@@ -107,6 +108,7 @@ fn describe(
         created_at: examined.created_at,
         label: Some(label(&name)),
         pinned: false,
+        origin: BackupOrigin::default(),
         writer: WRITER.to_owned(),
         content: examined.content,
         compression: compression(opened),

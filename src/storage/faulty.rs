@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::{FutureExt, future, stream::BoxStream};
+use futures::{FutureExt, StreamExt, future, stream::BoxStream};
 use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
@@ -34,6 +34,8 @@ pub enum Trouble {
     PutsFail { with: Errno },
     /// Nothing can be listed.
     ListingFails { with: Errno },
+    /// No object can be deleted.
+    DeletesFail { with: Errno },
     /// No object can be read.
     ReadsFail { with: Errno },
     /// Reading an object is never answered.
@@ -128,7 +130,12 @@ impl ObjectStore for Faulty {
         &self,
         at: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(at)
+        match self.trouble {
+            Trouble::DeletesFail { with } => {
+                Box::pin(at.map(move |at| at.and_then(|_| Err(failure(with)))))
+            }
+            _ => self.inner.delete_stream(at),
+        }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

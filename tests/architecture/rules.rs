@@ -18,7 +18,7 @@ const ORDER: &[&[&str]] = &[
     &["execution"],
     &["queue"],
     &["schedule"],
-    &["backup", "restore", "import", "notify"],
+    &["backup", "restore", "prune", "import", "notify"],
     &["verify"],
     &["kanbu"],
     &["config"],
@@ -28,13 +28,13 @@ const ORDER: &[&[&str]] = &[
 /// What the order alone would allow, and why it isn't.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     (
-        "src/backup/ src/restore/ src/verify/ src/import/ src/notify/",
+        "src/backup/ src/restore/ src/verify/ src/prune/ src/import/ src/notify/",
         &["queue"],
         "a use case never claims, renews or enqueues: it returns what follows as an effect",
     ),
     (
         "src/kanbu/ src/config/",
-        &["backup", "restore", "verify"],
+        &["backup", "restore", "verify", "prune"],
         "the edges know settings and names; wiring hands them to the use cases",
     ),
     (

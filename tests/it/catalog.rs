@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use kanbu_backup::{
     catalog::{
-        self, ArtifactKind, CatalogError, Compression, Content, CopyCheck, CopyState,
+        self, ArtifactKind, BackupOrigin, CatalogError, Compression, Content, CopyCheck, CopyState,
         EnvelopeFacts, EnvelopeFormat, Filter, Manifest, NewArtifact, NewCopy, PendingDeletion,
         Proof, adopt,
         rebuild::{self, Seal},
@@ -44,6 +44,7 @@ fn manifest() -> Manifest {
         created_at: began(),
         label: Some("nightly".to_owned()),
         pinned: false,
+        origin: BackupOrigin::default(),
         writer: "kanbu-backup test".to_owned(),
         content: Content::PgDumpCustom,
         compression: Compression::Zstd,

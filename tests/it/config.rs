@@ -70,6 +70,8 @@ fn an_empty_environment_gives_the_documented_defaults() {
     assert_eq!(config.notify.channels.len(), 0);
     assert_eq!(config.schedule.timezone, chrono_tz::Europe::Amsterdam);
     assert_eq!(config.schedule.mode, SchedulerMode::Internal);
+    assert!(!config.retention.manual.deletes());
+    assert_eq!(config.retention.safety.max_age_days, Some(30));
     assert_eq!(config.log.format, LogFormat::ByTerminal);
 }
 
@@ -124,7 +126,9 @@ fn all_mistakes_are_told_at_once_with_name_and_hint() {
         ("KANBU_BACKUP_LEASE_SECOND", "60"),
         ("KANBU_ENVIRONMENT", "../prod"),
         ("KANBU_SOURCE_PATH", "app"),
-        ("KANBU_BACKUP_WORKER_CONCURRENCY", "backup=2,prune=1"),
+        ("KANBU_BACKUP_WORKER_CONCURRENCY", "backup=2,sweep=1"),
+        ("KANBU_BACKUP_SAFETY_KEEP_DAYS", "29"),
+        ("KANBU_BACKUP_MANUAL_KEEP_DAYS", "0"),
     ])
     .unwrap_err();
     let told = told(&errors);
@@ -137,6 +141,8 @@ fn all_mistakes_are_told_at_once_with_name_and_hint() {
         "BACKUP_CRON_TIMEZONE is \"Europe/Utopia\"; expected a zone",
         "KANBU_BACKUP_WORKER_CONCURRENCY is",
         "KANBU_BACKUP_LEASE_SECOND is not a setting",
+        "KANBU_BACKUP_SAFETY_KEEP_DAYS is \"29\"; expected a whole number from 30 to 3650",
+        "KANBU_BACKUP_MANUAL_KEEP_DAYS is \"0\"; expected a whole number of days from 1 to 3650, or unlimited",
     ];
     for start in expected {
         assert!(

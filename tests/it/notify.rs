@@ -251,11 +251,7 @@ impl Worker {
 }
 
 fn backup(subject: &str) -> Job {
-    Job::Backup(Backup {
-        subject: subject.parse().unwrap(),
-        label: None,
-        pin: false,
-    })
+    Job::Backup(Backup::of(subject.parse().unwrap()))
 }
 
 fn done() -> Close {

@@ -1,7 +1,10 @@
 //! How an execution ends, what becomes of its job, and that nobody but the holder of the lease has a say in it.
 
 use kanbu_backup::{
-    catalog::{self, ArtifactKind, Compression, Content, CopyState, Filter, NewArtifact, NewCopy},
+    catalog::{
+        self, ArtifactKind, BackupOrigin, Compression, Content, CopyState, Filter, NewArtifact,
+        NewCopy,
+    },
     execution::{Outcome, Phase, Progress, Warning, store},
     fault::Fault,
     id::ArtifactId,
@@ -71,6 +74,8 @@ pub(super) fn effects(claimed: &Claimed) -> Effects {
         label: None,
         pinned: false,
         created_at,
+        origin: BackupOrigin::default(),
+        holds: None,
         content: Content::PgDumpCustom,
         compression: Compression::Zstd,
         key_id: None,
@@ -366,8 +371,9 @@ async fn a_follow_up_that_the_queue_refuses_does_not_cost_the_backup() {
     let mut effects = effects(&claimed);
     effects.follow_ups.insert(
         0,
-        Job::Prune(kanbu_backup::job::Prune {
-            subject: "database:kanbu".parse().unwrap(),
+        Job::Backup(kanbu_backup::job::Backup {
+            label: Some("x".repeat(70_000)),
+            ..kanbu_backup::job::Backup::of("database:kanbu".parse().unwrap())
         }),
     );
     let ending = ending(&claimed, done_with(effects));

@@ -281,6 +281,9 @@ async fn bad_input_is_told_with_a_hint_and_nothing_is_inserted() {
         assert!(message.contains(about), "{call}: {message}");
         assert!(!hint.is_empty(), "{call}: {message} (no hint)");
     }
+    world
+        .sql("update kanbu_backup.kind_rule set accepted = false where kind = 'prune'")
+        .await;
     let (code, message, hint) = world
         .refuses("select kanbu_backup.enqueue_prune('database:x')")
         .await;
@@ -338,9 +341,10 @@ async fn rust_callers_meet_the_same_refusals_with_their_hints() {
         let error = world.try_enqueue(&new).await.unwrap_err();
         assert!(matches!(error, QueueError::Invalid(_)), "{error:?}");
     }
-    let prune = Job::Prune(Prune {
-        subject: "database:kanbu".parse().unwrap(),
-    });
+    world
+        .sql("update kanbu_backup.kind_rule set accepted = false where kind = 'prune'")
+        .await;
+    let prune = Job::Prune(Prune::of("database:kanbu".parse().unwrap()));
     let error = world
         .try_enqueue(&NewJob::new(prune, Origin::Operator))
         .await;

@@ -130,7 +130,8 @@ fn job() -> impl Strategy<Value = Job> {
                 ..Restore::of(ArtifactId::new(), into)
             })
         }),
-        subject().prop_map(|subject| Job::Prune(Prune { subject })),
+        (subject(), schedule())
+            .prop_map(|(subject, schedule)| Job::Prune(Prune { subject, schedule })),
         verify().prop_map(Job::Verify),
         (subject(), note()).prop_map(|(subject, channel)| Job::Notify(Notify {
             subject,
@@ -262,7 +263,7 @@ fn members(kind: Kind) -> &'static [&'static str] {
             "subject",
             "",
         ],
-        Kind::Prune => &["subject", "keep", ""],
+        Kind::Prune => &["subject", "schedule", "keep", ""],
         Kind::Verify => &[
             "subject",
             "artifact",
@@ -437,9 +438,7 @@ async fn every_value_of_every_member_is_taken_by_both_sides_or_by_none() {
     let sound = [
         Job::Backup(Backup::of(subject.clone())),
         Job::Restore(Restore::of(ArtifactId::new(), into)),
-        Job::Prune(Prune {
-            subject: subject.clone(),
-        }),
+        Job::Prune(Prune::of(subject.clone())),
         Job::Verify(Verify {
             level: VerifyLevel::Quick,
             ..Verify::of(subject.clone())

@@ -22,10 +22,13 @@ fn refused(result: std::result::Result<Enqueued, QueueError>) -> String {
 }
 
 #[tokio::test]
-async fn kinds_without_a_handler_are_refused() {
+async fn kinds_that_are_not_accepted_are_refused() {
     let world = World::new().await;
+    world
+        .sql("update kanbu_backup.kind_rule set accepted = false where kind = 'prune'")
+        .await;
     let subject: kanbu_backup::job::Subject = "database:kanbu".parse().unwrap();
-    let prune = Job::Prune(Prune { subject });
+    let prune = Job::Prune(Prune::of(subject));
     let text = refused(
         world
             .try_enqueue(&NewJob::new(prune, Origin::Operator))

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta};
 use kanbu_backup::{
     catalog::{
-        self, ArtifactKind, Compression, Content, CopyState, EnvelopeFacts, EnvelopeFormat, Filter,
-        Manifest,
+        self, ArtifactKind, BackupOrigin, Compression, Content, CopyState, EnvelopeFacts,
+        EnvelopeFormat, Filter, Manifest,
         restock::{self, Restocked, Sources},
     },
     clock::{Clock, SystemClock},
@@ -37,6 +37,7 @@ fn manifest(minutes: i64) -> Manifest {
             + TimeDelta::minutes(minutes),
         label: None,
         pinned: false,
+        origin: BackupOrigin::default(),
         writer: "kanbu-backup test".to_owned(),
         content: Content::PgDumpCustom,
         compression: Compression::Zstd,

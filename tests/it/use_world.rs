@@ -22,6 +22,7 @@ use kanbu_backup::{
     pg::{cluster::Cluster, docker::ContainerChoice, dump::PgMode},
     pipeline::Slowness,
     restore::{self, DatabaseTarget},
+    retention,
     storage::{Environment, Place, Policy, Role, Storage, StorageConfig, Terms},
     testing::{self, TestDatabase, TestServer, toolsets},
     verify::{self, ProofTerms},
@@ -73,6 +74,7 @@ impl World {
             slowness: Slowness::default(),
             sources: sources(&cluster, &source).await,
             content: ContentTerms::default(),
+            manual: retention::Policy::everything(None),
             history: db.clone(),
             clock: Arc::new(SystemClock),
         };

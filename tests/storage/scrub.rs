@@ -5,8 +5,8 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 use kanbu_backup::{
     catalog::{
-        self, ArtifactKind, Compression, Content, CopyState, EnvelopeFacts, EnvelopeFormat,
-        Manifest, NewArtifact, NewCopy,
+        self, ArtifactKind, BackupOrigin, Compression, Content, CopyState, EnvelopeFacts,
+        EnvelopeFormat, Manifest, NewArtifact, NewCopy,
     },
     control::ControlDb,
     crypto::Keyring,
@@ -131,6 +131,7 @@ fn manifest() -> Manifest {
         created_at: began(),
         label: None,
         pinned: false,
+        origin: BackupOrigin::default(),
         writer: "a test".to_owned(),
         content: Content::Tar,
         compression: Compression::None,

@@ -94,6 +94,7 @@ impl Set {
                 }],
             },
             content: ContentTerms::default(),
+            manual: kanbu_backup::retention::Policy::everything(None),
             history: db.clone(),
             clock: Arc::new(SystemClock),
         };

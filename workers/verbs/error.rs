@@ -19,6 +19,8 @@ pub enum VerbError {
     File(&'static str, PathBuf, #[source] std::io::Error),
     #[error("{text:?} is not a time: write 2026-11-22, an RFC 3339 time, or {example}")]
     BadTime { text: String, example: &'static str },
+    #[error("there is no schedule {0:?} that makes backups")]
+    UnknownSchedule(String),
     #[error("{0:?} is over already")]
     PastTime(String),
     #[error("{0} are not paused by a pause of just these")]
@@ -51,6 +53,7 @@ impl Classified for VerbError {
             Self::FileExists(_) => "refused.exists",
             Self::File(..) => "file.failed",
             Self::BadTime { .. } | Self::PastTime(_) => "usage.time",
+            Self::UnknownSchedule(_) => "schedule.not_found",
             Self::NotPaused(_) | Self::SchedulePlays(_) => "pause.not_found",
             Self::UnknownWorker(_) => "worker.not_found",
             Self::SeveralWorkers { .. } => "worker.ambiguous",
@@ -81,6 +84,9 @@ impl Classified for VerbError {
                 "`kanbu-backup queue stats` lists the pauses; name the same kind and subject"
                     .into(),
             ),
+            Self::UnknownSchedule(_) => {
+                Some("`kanbu-backup retention preview` names those that have backups".into())
+            }
             Self::UnknownWorker(_) => Some("`kanbu-backup queue workers` lists them".into()),
             Self::SeveralWorkers { .. } => Some("give more of the id's last digits".into()),
             Self::UnknownSubject {

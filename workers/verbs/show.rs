@@ -30,6 +30,7 @@ fn text(artifact: &ArtifactView, manifest: &Manifest) -> String {
     let mut line = |name: &str, value: String| table.row([name.to_owned(), value]);
     line("subject", artifact.subject.to_string());
     line("made", list::local(artifact.created_at));
+    line("made for", artifact.origin.to_string());
     line("proof", artifact.proof.to_string());
     if let Some(last) = artifact.test_restore.filter(|last| last.is_good) {
         line(

@@ -44,6 +44,11 @@ pub(super) fn seconds(text: &str) -> Result<u32, VerbError> {
         })
 }
 
+/// Reads any of those times, over or to come.
+pub(super) fn any(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, VerbError> {
+    since(text, now).or_else(|_| ahead(text, now))
+}
+
 fn instant(text: &str) -> Option<DateTime<Utc>> {
     let date = || text.parse::<NaiveDate>().ok();
     DateTime::parse_from_rfc3339(text)
