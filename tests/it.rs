@@ -77,12 +77,12 @@ mod restore_parts;
 mod restore_plan;
 #[path = "it/restore_versions.rs"]
 mod restore_versions;
+#[path = "it/retention.rs"]
+mod retention;
 #[path = "it/schedule.rs"]
 mod schedule;
 #[path = "it/schedule_decade.rs"]
 mod schedule_decade;
-#[path = "it/retention.rs"]
-mod retention;
 #[path = "it/scrub.rs"]
 mod scrub;
 #[path = "it/scrub_cadence.rs"]

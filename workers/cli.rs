@@ -8,6 +8,7 @@
 
 mod execution;
 mod notify;
+mod numbers;
 mod queue;
 mod restore;
 mod retention;
@@ -26,8 +27,8 @@ pub use self::{
     restore::{Restore, Rollback},
     retention::{Apply, Pin, Preview, Retention, Whose},
     schedule::{
-        Add as AddSchedule, Edit as EditSchedule, Keep, Named as NamedSchedule,
-        Remove as RemoveSchedule, Run as RunSchedule, Schedule, Terms as ScheduleTerms,
+        Add as AddSchedule, Edit as EditSchedule, Named as NamedSchedule, Remove as RemoveSchedule,
+        Run as RunSchedule, Schedule, Terms as ScheduleTerms,
     },
     storage::{Acknowledge, Catalog, Import, Rebuild, Retire, Storage, Sync},
     verify::{Level, TestRestore, Verify},

@@ -177,14 +177,14 @@ pub async fn page(
         &outcomes,
         filter.since,
         filter.until,
-        before.map(|id| id.as_uuid()),
+        before.map(ExecutionId::as_uuid),
         i64::from(limit) + 1,
     );
     let rows = within(db.pool(), STATEMENT_TIMEOUT, |conn| {
         Box::pin(async move { Ok::<_, ControlError>(query.fetch_all(conn).await?) })
     })
     .await?;
-    let mut entries: Vec<_> = rows
+    let entries: Vec<_> = rows
         .into_iter()
         .map(|row| HistoryEntry {
             id: row.id.into(),
@@ -205,15 +205,7 @@ pub async fn page(
             artifact: row.artifact_id.map(ArtifactId::from),
         })
         .collect();
-    let there_are_more = entries.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if there_are_more {
-        entries.pop();
-    }
-    let next = entries.last().filter(|_| there_are_more).map(|e| e.id);
-    Ok(Page {
-        executions: entries,
-        next,
-    })
+    Ok(Page::of(entries, limit))
 }
 
 /// The numbers of each group, in the order of their names. Days are those of `zone`.
@@ -303,6 +295,21 @@ pub async fn find(db: &ControlDb, text: &str) -> Result<ExecutionView, HistoryEr
     let mut same = all.filter(|execution| execution.id == id);
     same.next()
         .ok_or_else(|| HistoryError::NotFound(text.to_owned()))
+}
+
+impl Page {
+    /// Of the entries that were asked for, one more than fit on it.
+    fn of(mut entries: Vec<HistoryEntry>, limit: u32) -> Self {
+        let there_are_more = entries.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+        if there_are_more {
+            entries.pop();
+        }
+        let next = entries.last().filter(|_| there_are_more).map(|e| e.id);
+        Self {
+            executions: entries,
+            next,
+        }
+    }
 }
 
 impl GroupBy {

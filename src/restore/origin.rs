@@ -10,7 +10,7 @@ use crate::{
     control::ControlDb,
     crypto::{self, HEADER_BYTES},
     execution::Total,
-    fault::{Failure, Fault},
+    fault::Failure,
     id::ArtifactId,
     job::Subject,
     pg::{
@@ -167,12 +167,6 @@ impl Origin {
             error: Some(failure.to_string()),
             full: true,
         })
-    }
-
-    /// Whether the failure speaks of the way to the bytes of this copy, so that another may have a better one.
-    pub(super) fn could_not_be_read(&self, failure: &Failure) -> bool {
-        let of_the_way = |(family, _): (&str, &str)| matches!(family, "storage" | "pipeline");
-        failure.fault == Fault::Transient && failure.code.split_once('.').is_some_and(of_the_way)
     }
 
     /// Whether one reading is enough: whatever is handed on of envelope v2 is authentic, chunk by chunk, and several

@@ -16,7 +16,7 @@ use crate::{
     control::ControlDb,
     crypto::Keyring,
     execution::{Effects, Lease, Phase, Warning},
-    fault::Failure,
+    fault::{Failure, Fault},
     id::ArtifactId,
     job::{Job, Subject, Verify, VerifyLevel},
     pg::dump::DumpFormat,
@@ -180,6 +180,12 @@ async fn good_copy(
     }
 }
 
+/// Whether the failure speaks of the way to the bytes of a copy, so that another may have a better one.
+fn could_not_be_read(failure: &Failure) -> bool {
+    let of_the_way = |(family, _): (&str, &str)| matches!(family, "storage" | "pipeline");
+    failure.fault == Fault::Transient && failure.code.split_once('.').is_some_and(of_the_way)
+}
+
 /// Goes on with the next copy, if this one is to blame for the failure and there is another.
 async fn set_aside(
     origin: &mut Origin,
@@ -189,7 +195,7 @@ async fn set_aside(
 ) -> Result<Warning, Failure> {
     lease.stopped()?;
     let found_bad = origin.found_bad(&failure);
-    let is_the_copys_own = found_bad.is_some() || origin.could_not_be_read(&failure);
+    let is_the_copys_own = found_bad.is_some() || could_not_be_read(&failure);
     note(found_bad, parts.catalog).await;
     let at = origin.describe();
     if !is_the_copys_own || !origin.fall_back() {

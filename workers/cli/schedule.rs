@@ -8,7 +8,7 @@ use kanbu_backup::{
     schedule::{CatchUp, Overlap, ScheduledKind, VerifyEvery},
 };
 
-use super::{Follow, Level, duration};
+use super::{Follow, Level, duration, numbers::Numbers};
 
 #[derive(Debug, Subcommand)]
 pub enum Schedule {
@@ -167,61 +167,12 @@ pub struct Terms {
     #[arg(long, value_name = "N", value_parser = or_usual_count)]
     pub attempts: Option<Usual<i16>>,
     #[command(flatten)]
-    pub keep: Keep,
+    pub keep: Numbers,
 }
-
-/// What its backups are kept by.
-#[derive(Debug, Args)]
-pub struct Keep {
-    /// Keep the newest backups
-    #[arg(long, value_name = "N")]
-    pub keep_last: Option<u32>,
-    /// Keep the newest of so many hours
-    #[arg(long, value_name = "N")]
-    pub keep_hourly: Option<u32>,
-    /// Keep the newest of so many days
-    #[arg(long, value_name = "N")]
-    pub keep_daily: Option<u32>,
-    /// Keep the newest of so many weeks
-    #[arg(long, value_name = "N")]
-    pub keep_weekly: Option<u32>,
-    /// Keep the newest of so many months
-    #[arg(long, value_name = "N")]
-    pub keep_monthly: Option<u32>,
-    /// Keep the newest of so many years
-    #[arg(long, value_name = "N")]
-    pub keep_yearly: Option<u32>,
-    /// Keep none longer than so many days, or `none` for no such limit
-    #[arg(long, value_name = "N|none", value_parser = limit::<u32>)]
-    pub max_age_days: Option<Limit<u32>>,
-    /// Days and weeks keep none longer than so many days, or `none`
-    #[arg(long, value_name = "N|none", value_parser = limit::<u32>)]
-    pub daily_max_age_days: Option<Limit<u32>>,
-    /// Keep no more bytes than these, or `none`
-    #[arg(long, value_name = "N|none", value_parser = limit::<u64>)]
-    pub max_total_bytes: Option<Limit<u64>>,
-    /// So many proven backups stay whatever the limits say
-    #[arg(long, value_name = "N")]
-    pub min_proven: Option<u32>,
-}
-
-/// A limit, or none.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit<T>(pub Option<T>);
 
 /// A number of one's own, or what is usual for the kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Usual<T>(pub Option<T>);
-
-fn limit<T: std::str::FromStr>(text: &str) -> Result<Limit<T>, String> {
-    if text == "none" {
-        return Ok(Limit(None));
-    }
-    let number = text
-        .parse()
-        .map_err(|_| "write a number, or none".to_owned());
-    number.map(|number| Limit(Some(number)))
-}
 
 fn or_usual_time(text: &str) -> Result<Usual<Duration>, String> {
     match text {

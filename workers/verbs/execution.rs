@@ -98,7 +98,7 @@ async fn one(id: &str, session: &Session) -> Result<Exit, Failure> {
     session.out.document("execution", &execution, || {
         let mut text = job::history(&execution).trim_start().to_owned();
         for warning in &execution.warnings {
-            text += &format!("\n  {}: {}", warning.code, warning.text);
+            text.extend(["\n  ", &warning.code, ": ", &warning.text]);
         }
         text
     });

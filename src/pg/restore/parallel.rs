@@ -57,7 +57,7 @@ pub async fn load_parallel(
         sizes,
     } = parallel;
     let stop = cancel.child_token();
-    let loader = Loader {
+    let work = Loader {
         tools,
         cluster,
         database,
@@ -66,7 +66,7 @@ pub async fn load_parallel(
         stop: &stop,
     };
     let loading = async {
-        let loaded = loader.load(jobs, only, sizes).await;
+        let loaded = work.load(jobs, only, sizes).await;
         if loaded.is_err() {
             stop.cancel();
         }
@@ -203,10 +203,10 @@ fn shares(rows: &[&&Entry], jobs: NonZeroU8, sizes: &[(TableName, u64)]) -> Vec<
             .find(|(name, _)| entry.is_of(&name.schema, &name.table));
         found.map_or(1, |(_, bytes)| bytes.saturating_add(1))
     };
-    let mut sized: Vec<(u64, usize)> = rows.iter().map(|e| size(e)).zip(0..).collect();
-    sized.sort_by_key(|&(bytes, _)| Reverse(bytes));
+    let mut places: Vec<(u64, usize)> = rows.iter().map(|e| size(e)).zip(0..).collect();
+    places.sort_by_key(|&(bytes, _)| Reverse(bytes));
     let mut shares = vec![(0_u64, BTreeSet::new()); usize::from(jobs.get()).min(rows.len())];
-    for (bytes, place) in sized {
+    for (bytes, place) in places {
         if let Some((load, share)) = shares.iter_mut().min_by_key(|(load, _)| *load) {
             *load = load.saturating_add(bytes);
             share.insert(place);

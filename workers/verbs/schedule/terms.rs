@@ -3,13 +3,12 @@
 use kanbu_backup::{
     fault::Failure,
     job::{BadSubject, Subject, VerifyLevel},
-    retention::Policy,
     schedule::{Cron, Draft, ScheduleError, Tz},
 };
 
 use super::super::VerbError;
 use crate::{
-    cli::{Keep, Level, ScheduleTerms},
+    cli::{Level, ScheduleTerms},
     session::Session,
 };
 
@@ -37,7 +36,7 @@ pub(super) fn apply(terms: &ScheduleTerms, draft: &mut Draft) -> Result<(), Fail
     set(&mut draft.verify_level, terms.verify_level.map(level));
     set(&mut draft.timeout, terms.timeout.map(|usual| usual.0));
     set(&mut draft.max_attempts, terms.attempts.map(|usual| usual.0));
-    keep(&terms.keep, &mut draft.retention);
+    terms.keep.change(&mut draft.retention);
     if terms.storages.iter().any(|name| name == ALL) {
         draft.storages = None;
     } else if !terms.storages.is_empty() {
@@ -49,28 +48,6 @@ pub(super) fn apply(terms: &ScheduleTerms, draft: &mut Draft) -> Result<(), Fail
         draft.storages = Some(names);
     }
     Ok(())
-}
-
-fn keep(keep: &Keep, policy: &mut Policy) {
-    set(&mut policy.keep_last, keep.keep_last);
-    set(&mut policy.keep_hourly, keep.keep_hourly);
-    set(&mut policy.keep_daily, keep.keep_daily);
-    set(&mut policy.keep_weekly, keep.keep_weekly);
-    set(&mut policy.keep_monthly, keep.keep_monthly);
-    set(&mut policy.keep_yearly, keep.keep_yearly);
-    set(
-        &mut policy.max_age_days,
-        keep.max_age_days.map(|limit| limit.0),
-    );
-    set(
-        &mut policy.daily_max_age_days,
-        keep.daily_max_age_days.map(|limit| limit.0),
-    );
-    set(
-        &mut policy.max_total_bytes,
-        keep.max_total_bytes.map(|limit| limit.0),
-    );
-    set(&mut policy.min_proven, keep.min_proven);
 }
 
 fn set<T>(place: &mut T, said: Option<T>) {
