@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How many backups are kept, and how long. A member that is left out has its default.
+/// How many backups are kept, and how long. A member that is left out has its default; no limit is written as null.
 ///
 /// The first six each keep the newest good backup of so many periods (of `keep_last`: so many backups), counted from the
 /// newest and passing over periods without one. A backup that any of them keeps is kept. The two limits, where set, take
@@ -20,13 +20,10 @@ pub struct Policy {
     pub keep_monthly: u32,
     pub keep_yearly: u32,
     /// Days and weeks keep nothing from longer ago than so many calendar days. The other periods are exempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub daily_max_age_days: Option<u32>,
     /// Nothing older is kept, for whatever reason above.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age_days: Option<u32>,
     /// The oldest go until the rest takes no more, counted once however many copies there are.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_total_bytes: Option<u64>,
     /// So many proven backups stay, the newest, whatever the limits say.
     pub min_proven: u32,
@@ -49,7 +46,7 @@ impl Policy {
             keep_weekly,
             keep_monthly,
             daily_max_age_days: Some(retention_days),
-            ..Self::nothing()
+            ..Self::bare()
         }
     }
 
@@ -59,11 +56,13 @@ impl Policy {
         Self {
             keep_last: Self::ALL,
             max_age_days,
-            ..Self::nothing()
+            ..Self::bare()
         }
     }
 
-    fn nothing() -> Self {
+    /// The newest backup alone, and no limits: what the others are built on.
+    #[must_use]
+    pub fn bare() -> Self {
         Self {
             keep_last: 1,
             keep_hourly: 0,
@@ -80,9 +79,7 @@ impl Policy {
 
     /// Whether it lets anything go at all.
     pub fn deletes(&self) -> bool {
-        self.keep_last != Self::ALL
-            || self.max_age_days.is_some()
-            || self.max_total_bytes.is_some()
+        self.keep_last != Self::ALL || self.max_age_days.is_some() || self.max_total_bytes.is_some()
     }
 }
 
@@ -106,7 +103,7 @@ mod tests {
         let written = serde_json::to_value(&default).unwrap();
         let members = json!({
             "keep_last": 1, "keep_hourly": 0, "keep_daily": 7, "keep_weekly": 4, "keep_monthly": 3, "keep_yearly": 0,
-            "daily_max_age_days": 30, "min_proven": 1,
+            "daily_max_age_days": 30, "max_age_days": null, "max_total_bytes": null, "min_proven": 1,
         });
         assert_eq!(written, members);
     }

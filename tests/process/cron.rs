@@ -293,7 +293,7 @@ async fn a_schedule_is_made_and_changed_by_its_verbs_and_what_is_wrong_refused()
         (&2.into(), &2.into())
     );
     assert!(
-        changed["retention"].get("max_age_days").is_none(),
+        changed["retention"]["max_age_days"].is_null(),
         "{changed}"
     );
     let stale = [
