@@ -7,31 +7,31 @@ use kanbu_backup::retention::Policy;
 
 #[derive(Debug, Args)]
 pub struct Numbers {
-    /// Numbers the newest backups
+    /// Keep the newest backups
     #[arg(long, value_name = "N")]
     pub keep_last: Option<u32>,
-    /// Numbers the newest of so many hours
+    /// Keep the newest of so many hours
     #[arg(long, value_name = "N")]
     pub keep_hourly: Option<u32>,
-    /// Numbers the newest of so many days
+    /// Keep the newest of so many days
     #[arg(long, value_name = "N")]
     pub keep_daily: Option<u32>,
-    /// Numbers the newest of so many weeks
+    /// Keep the newest of so many weeks
     #[arg(long, value_name = "N")]
     pub keep_weekly: Option<u32>,
-    /// Numbers the newest of so many months
+    /// Keep the newest of so many months
     #[arg(long, value_name = "N")]
     pub keep_monthly: Option<u32>,
-    /// Numbers the newest of so many years
+    /// Keep the newest of so many years
     #[arg(long, value_name = "N")]
     pub keep_yearly: Option<u32>,
-    /// Numbers none longer than so many days, or `none` for no such limit
+    /// Keep none longer than so many days, or `none` for no such limit
     #[arg(long, value_name = "N|none", value_parser = limit::<u32>)]
     pub max_age_days: Option<Limit<u32>>,
     /// Days and weeks keep none longer than so many days, or `none`
     #[arg(long, value_name = "N|none", value_parser = limit::<u32>)]
     pub daily_max_age_days: Option<Limit<u32>>,
-    /// Numbers no more bytes than these, or `none`
+    /// Keep no more bytes than these, or `none`
     #[arg(long, value_name = "N|none", value_parser = limit::<u64>)]
     pub max_total_bytes: Option<Limit<u64>>,
     /// So many proven backups stay whatever the limits say
