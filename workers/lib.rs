@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod cli;
+pub mod commands;
 pub mod dispatch;
 pub mod exit;
 pub mod notify;

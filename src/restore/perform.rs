@@ -151,14 +151,19 @@ pub(super) async fn made_of_good_copy(
     parts: Parts<'_>,
     right: &Right,
 ) -> Result<(Made, Vec<Warning>), Failure> {
-    let mut aside = Vec::new();
     if !origin.is_checked_while_loaded() {
-        (origin, aside) = good_copy(origin, parts, &right.lease).await?;
+        let (origin, aside) = good_copy(origin, parts, &right.lease).await?;
+        right.check().await?;
+        let made = database.make(&origin, parts.keyring, right).await?;
+        return Ok((made, aside));
     }
+    let mut aside = Vec::new();
     loop {
         right.check().await?;
         match database.make(&origin, parts.keyring, right).await {
             Ok(made) => return Ok((made, aside)),
+            // It says what became of the half-made database, too.
+            Err(failure) if right.stopped().is_err() => return Err(failure),
             Err(failure) => aside.push(set_aside(&mut origin, failure, parts, &right.lease).await?),
         }
     }

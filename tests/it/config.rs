@@ -65,7 +65,7 @@ fn an_empty_environment_gives_the_documented_defaults() {
     assert_eq!(config.pipeline.zstd_level, 3);
     assert!((1..=4).contains(&config.pipeline.zstd_workers));
     assert_eq!(config.worker.lease, Duration::from_mins(1));
-    assert_eq!(config.worker.slots.len(), 4);
+    assert_eq!(config.worker.slots.len(), 5);
     assert_eq!(config.worker.slots[&Kind::Notify], 8);
     assert_eq!(config.notify.channels.len(), 0);
     assert_eq!(config.schedule.timezone, chrono_tz::Europe::Amsterdam);

@@ -130,7 +130,7 @@ async fn several_sessions_take_another_copy_when_one_turns_out_bad_and_leave_not
     damage("two");
     let refused = restored(&world, &artifact, by_three(), &into(&name)).await;
     let failure = refused.unwrap_err();
-    assert_eq!(failure.code, "envelope.altered", "{failure}");
+    assert_eq!(failure.code, "envelope.chunk_auth", "{failure}");
     assert!(!world.has_database(&name).await);
 }
 

@@ -95,10 +95,11 @@ async fn up_is_refused_while_another_runs_on_its_directory() {
 #[tokio::test]
 async fn a_worker_needs_to_be_told_its_control_database() {
     let world = World::alone().await;
-    world
-        .run(&["worker"])
-        .await
-        .refused(2, "config.no_control_database", "a worker needs");
+    world.run(&["worker"]).await.refused(
+        2,
+        "config.no_control_database",
+        "`worker` needs a control database",
+    );
 }
 
 #[tokio::test]
