@@ -11,9 +11,7 @@ mod launch;
 mod place;
 
 use std::{
-    fmt,
-    fs::{self, File},
-    io,
+    fmt, fs, io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::ExitStatus,
@@ -24,7 +22,10 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::time::timeout;
 
-pub use self::{error::ServerError, place::SCRATCH};
+pub use self::{
+    error::ServerError,
+    place::{Owned, SCRATCH},
+};
 use self::{
     launch::Launch,
     place::{Connection, Place, files},
@@ -136,7 +137,7 @@ pub struct PrivateServer {
     password: String,
     url: String,
     /// Held for as long as this process owns the directory.
-    _owner: File,
+    _owner: Owned,
 }
 
 impl PrivateServer {
@@ -271,8 +272,8 @@ impl fmt::Debug for PrivateServer {
     }
 }
 
-/// Makes a directory ours without a server, for as long as the file stays open.
-pub fn occupy(directory: &Path) -> Result<File, ServerError> {
+/// Makes a directory ours without a server, for as long as the lock lives.
+pub fn occupy(directory: &Path) -> Result<Owned, ServerError> {
     Place::new(directory).own()
 }
 

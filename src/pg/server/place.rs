@@ -60,6 +60,20 @@ pub(super) struct Place {
     root: PathBuf,
 }
 
+/// This process owns a directory.
+#[derive(Debug)]
+pub struct Owned(File);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // RACE: a child that is being started holds all our files until it runs its program, and with them their locks.
+        // Who comes next must not have to wait for that.
+        if let Err(error) = flock(&self.0, FlockOperation::Unlock) {
+            tracing::warn!(%error, "the lock on a directory ends only with its file");
+        }
+    }
+}
+
 impl Place {
     pub(super) fn new(root: &Path) -> Self {
         Self {
@@ -105,8 +119,8 @@ impl Place {
         self.root.join("connection.json")
     }
 
-    /// Makes the directory if it is missing, and this process its owner for as long as the file stays open.
-    pub(super) fn own(&self) -> Result<File, ServerError> {
+    /// Makes the directory if it is missing, and this process its owner for as long as the lock lives.
+    pub(super) fn own(&self) -> Result<Owned, ServerError> {
         let error = files("create", &self.root);
         if let Some(parent) = self.root.parent() {
             fs::create_dir_all(parent).map_err(files("create", parent))?;
@@ -123,7 +137,7 @@ impl Place {
         let path = self.owner_lock();
         let file = open_lock(&path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
+            Ok(()) => Ok(Owned(file)),
             Err(Errno::WOULDBLOCK) => Err(ServerError::AlreadyRunning {
                 directory: self.root(),
             }),
@@ -414,6 +428,21 @@ mod tests {
         assert!(postmaster(data.path()).unwrap().1);
         fs::write(&pid_file, "").unwrap();
         assert!(postmaster(data.path()).is_none());
+    }
+
+    #[test]
+    fn an_owner_who_goes_is_followed_at_once_though_a_child_still_has_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::new(directory.path());
+        let owner = place.own().unwrap();
+        let in_a_child = owner.0.try_clone().unwrap();
+        assert!(matches!(
+            place.own(),
+            Err(ServerError::AlreadyRunning { .. })
+        ));
+        drop(owner);
+        assert!(place.own().is_ok());
+        drop(in_a_child);
     }
 
     #[test]
